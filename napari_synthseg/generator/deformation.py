@@ -33,9 +33,7 @@ def affine_matrix(rotation_deg: Sequence[float], scaling: Sequence[float], shear
 def interpolation_matrix(positions: torch.Tensor, knots: int) -> torch.Tensor:
     """Return the (N, knots) weights of linear interpolation along one axis; rows sum to 1.
 
-    Args:
-        positions: (N,) in units of knots, 0 to knots - 1; outside, the end knot holds.
-        knots: how many knots there are.
+    `positions` (N,) are in units of knots, 0 to knots - 1; outside, the end knot holds.
     """
     positions = positions.clamp(0, knots - 1)
     low = positions.floor().clamp(max=max(knots - 2, 0)).long()
@@ -65,19 +63,13 @@ def velocity_field(std: float, points: int, seed: int) -> torch.Tensor:
 
 
 def integrate(velocity: torch.Tensor, spacing_mm: Sequence[float]) -> torch.Tensor:
-    """Integrate a stationary velocity field (3, X, Y, Z), mm, by scaling and squaring (eq. 9); displacements in mm.
-
-    Args:
-        velocity: in mm.
-        spacing_mm: distance between points along each axis.
-    """
-    shape = velocity.shape[1:]
-    device = velocity.device
+    """Integrate a stationary velocity field (3, X, Y, Z), mm, by scaling and squaring (eq. 9); displacements in mm."""
+    shape, device = velocity.shape[1:], velocity.device
     # grid_sample wants (z, y, x) order, channels last, and coordinates in [-1, 1]; so the work is done in that order.
     axes = [torch.linspace(-1, 1, n, device=device) for n in shape]
     base = torch.stack(torch.meshgrid(*axes, indexing="ij")[::-1], -1)
-    scale = torch.tensor([2.0 / max((n - 1) * s, 1e-6) for n, s in zip(shape, spacing_mm, strict=True)], device=device)
-    scale = scale.flip(0)
+    lengths = [max((n - 1) * s, 1e-6) for n, s in zip(shape, spacing_mm, strict=True)]
+    scale = torch.tensor([2.0 / length for length in lengths], device=device).flip(0)
     u = (velocity / 2**SQUARINGS).flip(0)
     for _ in range(SQUARINGS):
         where = (u.permute(1, 2, 3, 0) * scale).add_(base)[None]
@@ -106,36 +98,24 @@ Coordinates = Callable[[slice], Iterator[torch.Tensor]]
 
 @dataclass(frozen=True)
 class Transform:
-    """A spatial transform as drawn: affine after non-linear deformation (eq. 10), after a mirror.
-
-    Attributes:
-        linear: (3, 3) float64, see `affine_matrix`.
-        translation_mm: shift.
-        flip: whether left and right are exchanged.
-        velocity: standard deviation (mm), control points along each axis and seed of the velocity field.
-    """
+    """A spatial transform as drawn: affine after non-linear deformation (eq. 10), after a mirror."""
 
     linear: torch.Tensor
+    """(3, 3) float64, see `affine_matrix`."""
     translation_mm: Sequence[float]
     flip: bool
+    """Whether left and right are exchanged."""
     velocity: tuple[float, int, int]
+    """Standard deviation (mm), control points along each axis and seed of the velocity field."""
 
     def coordinates(
-        self,
-        axes: Sequence[torch.Tensor],
-        spacing: Sequence[float],
-        center: Sequence[float],
-        field_mm: tuple[float, float, float],
-        device: torch.device,
-    ) -> Coordinates:
-        """Return the places in a source that the voxels of a grid show.
+        self, axes: Sequence[torch.Tensor], spacing: Sequence[float], center: Sequence[float],
+        field_mm: tuple[float, float, float], device: torch.device,
+    ) -> Coordinates:  # fmt: skip
+        """Return the places in a source, in its voxels, that the voxels of a grid show.
 
-        Args:
-            axes: float64 positions of the grid's voxels along each axis, mm from the center.
-            spacing: voxel size of the source, mm.
-            center: voxel coordinates of the source about which the transform acts.
-            field_mm: field of view over which the velocity field is drawn.
-            device: of the coordinates, which are in voxels of the source.
+        `axes` are float64 positions of the grid's voxels, mm from the center; `spacing` (mm) and `center` (voxels,
+        about which the transform acts) are the source's, `field_mm` the field of view of the velocity field.
         """
         sign = torch.tensor([-1.0 if self.flip else 1.0, 1.0, 1.0], dtype=torch.float64)
         scale = torch.tensor(spacing, dtype=torch.float64)
@@ -148,9 +128,7 @@ class Transform:
             u = displacement_field(*self.velocity, field_mm, device)
             n = u.shape[-1]
             back = [interpolation_matrix((a / f + 0.5) * (n - 1), n) for a, f in zip(axes, field_mm, strict=True)]
-            back = [b.to(device) for b in back]
-            u = torch.einsum("ij,jxyz->ixyz", matrix.float().to(device), u)
-            bend = u, back
+            bend = torch.einsum("ij,jxyz->ixyz", matrix.float().to(device), u), [b.to(device) for b in back]
 
         def of(part: slice) -> Iterator[torch.Tensor]:
             moved = None

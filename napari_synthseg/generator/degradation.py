@@ -41,16 +41,13 @@ class Degraded:
 def degrade(
     volume: Volume, record: Record, labels: Volume | None = None, device: str | torch.device = "cpu"
 ) -> Degraded:
-    """Degrade a scan.
+    """Degrade a real scan on its own grid; directions are those of the anatomy, whatever the array's order.
 
     Args:
-        volume: a real scan; its intensities are rescaled first, from their 0.5 and 99.5 percentiles to 0 and 255.
+        volume: its intensities are rescaled first, from their 0.5 and 99.5 percentiles to 0 and 255.
         record: drawn by a generator such as `presets.degradation`.
         labels: whole numbers on the scan's grid, moved along by nearest neighbor.
         device: where to compute.
-
-    Returns:
-        A scan, and labels, on the grid of `volume`. Directions are those of the anatomy, whatever the array's order.
 
     Raises:
         InputError: the labels lie on another grid, the scan holds no finite number or extends too far, or the device is
@@ -69,11 +66,10 @@ def degrade(
         index = torch.from_numpy(found.astype(np.int32) + 1).to(where)
     spacing = tuple(float(s) for s in scan.spacing)
     made, moved = _degrade(image, record, spacing, index, partners)  # type: ignore[arg-type]
-    placed_labels = None
     if labels is not None and moved is not None:
         table = np.concatenate([np.zeros(1, values.dtype), values])  # outside the scan there is background
-        placed_labels = _as_laid_out(table[moved.cpu().numpy()], labels)
-    return Degraded(_as_laid_out(made.cpu().numpy(), volume), placed_labels, record)
+        labels = _as_laid_out(table[moved.cpu().numpy()], labels)
+    return Degraded(_as_laid_out(made.cpu().numpy(), volume), labels, record)
 
 
 def degrade_batch(
@@ -93,12 +89,10 @@ def degrade_batch(
     Returns:
         (B, 1, X, Y, Z) float32 in [0, 1], and labels as they came, or None.
     """
-    made, moved = [], []
-    for i, record in enumerate(records):
-        image, index = _degrade(images[i, 0].float(), record, spacing, None if labels is None else labels[i])
-        made.append(image)
-        moved.append(index)
-    return torch.stack(made)[:, None], None if labels is None else torch.stack(moved)  # type: ignore[arg-type]
+    own = [None] * len(records) if labels is None else labels
+    pairs = [_degrade(x[0].float(), r, spacing, y) for x, r, y in zip(images, records, own, strict=True)]
+    made, moved = zip(*pairs, strict=True)
+    return torch.stack(made)[:, None], None if labels is None else torch.stack(moved)
 
 
 def tissue_errors(classes: torch.Tensor, record: Record, spacing: float = 1.0) -> torch.Tensor:
@@ -165,24 +159,12 @@ MARGIN = 12.0
 
 
 def with_errors(
-    classes: torch.Tensor,
-    displacement_std: float,
-    seed: int,
-    growth: Sequence[tuple[int, float]],
-    blur: float,
-    count: int,
-    spacing: float = 1.0,
-) -> torch.Tensor:
-    """Return (T, X, Y, Z) tissue probabilities, float32, with the errors that the step of that name drew.
+    classes: torch.Tensor, displacement_std: float, seed: int, growth: Sequence[tuple[int, float]], blur: float,
+    count: int, spacing: float = 1.0,
+) -> torch.Tensor:  # fmt: skip
+    """Return (count, X, Y, Z) tissue probabilities, float32, of true classes with the errors of a step; lengths in mm.
 
-    Args:
-        classes: (X, Y, Z) true class numbers.
-        displacement_std: standard deviation of the displacements at the control points, mm.
-        seed: of the displacements.
-        growth: class and movement of its border (mm, below 0: shrinks), in the order in which they are changed.
-        blur: standard deviation of the blur, mm.
-        count: T, number of classes.
-        spacing: voxel size, mm.
+    `growth` lists classes in the order in which they are changed, with the movement of their border (below 0 inward).
     """
     maps = torch.zeros(count, *classes.shape, device=classes.device)
     maps[0] = 1.0
@@ -193,7 +175,7 @@ def with_errors(
     for c, mm in growth:
         steps = round(abs(mm) / spacing)
         if steps:
-            moved = _grown(moved, c, steps) if mm > 0 else _shrunk(moved, c, steps, count)
+            moved = _shrunk(moved, c, steps, count) if mm < 0 else moved.masked_fill(_near(moved == c, steps), c)
     inner = torch.stack([moved == c for c in range(count)]).float()
     matrices = [blur_matrix(n, blur / spacing, maps.device) for n in moved.shape]
     maps[(slice(None), *box)] = separable(inner, matrices)
@@ -215,10 +197,6 @@ def _bent(classes: torch.Tensor, std: float, seed: int, spacing: float) -> torch
     return classes.reshape(-1)[index.reshape(-1)].reshape(shape)
 
 
-def _grown(classes: torch.Tensor, one: int, steps: int) -> torch.Tensor:
-    return torch.where(_near(classes == one, steps), torch.full_like(classes, one), classes)
-
-
 def _shrunk(classes: torch.Tensor, one: int, steps: int, count: int) -> torch.Tensor:
     own = classes == one
     lost = own & _near(~own, steps)
@@ -236,10 +214,6 @@ def _near(mask: torch.Tensor, steps: int) -> torch.Tensor:
     """Dilate a mask by some steps, alternately over the six and the 26 neighbors."""
     near = mask[None, None].float()
     for i in range(steps):
-        near = F.max_pool3d(near, 3, 1, 1) if i % 2 else _cross(near)
+        sizes = ((3, 3, 3),) if i % 2 else ((3, 1, 1), (1, 3, 1), (1, 1, 3))
+        near = torch.stack([F.max_pool3d(near, size, 1, tuple(n // 2 for n in size)) for size in sizes]).amax(0)
     return near[0, 0] > 0.5
-
-
-def _cross(x: torch.Tensor) -> torch.Tensor:
-    pools = [F.max_pool3d(x, size, 1, tuple(n // 2 for n in size)) for size in ((3, 1, 1), (1, 3, 1), (1, 1, 3))]
-    return torch.maximum(torch.maximum(pools[0], pools[1]), pools[2])

@@ -11,7 +11,6 @@ import numpy as np
 from napari_synthseg.errors import InputError
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.head import Grid
     from napari_synthseg.generator.labelmap import LabelMap
     from napari_synthseg.generator.model import Record
     from napari_synthseg.volume import Volume
@@ -19,14 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PanelInfo:
-    """One panel of the figure."""
+    """One panel of the figure: a tip, with its place in the paper, and the last step that is applied (a has none)."""
 
     letter: str
     title: str
     tip: str
-    """A sentence, and where it stands in the paper."""
     step: str = ""
-    """The last step that is applied; a has none."""
 
 
 PANELS: tuple[PanelInfo, ...] = tuple(
@@ -50,33 +47,31 @@ PANELS: tuple[PanelInfo, ...] = tuple(
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel as a volume."""
+    """One panel as a volume.
+
+    It holds FreeSurfer values (int32) for a and b, else float32 intensities: 0 to 255 or more for c, 0 to 1 from d on.
+    """
 
     letter: str
     title: str
     volume: Volume
-    """FreeSurfer values (int32) for a and b, else float32 intensities: 0 to 255 or more for c, 0 to 1 from d on."""
     labels: Volume | None
     """The segmentation target on the image's grid, for f only."""
     is_labels: bool
-    """Whether `volume` holds labels."""
 
 
 def panel(
-    letter: str,
-    record: Record,
-    label_map: LabelMap,
-    affine: np.ndarray,
-    spacing: float | None = None,
+    letter: str, record: Record, label_map: LabelMap, affine: np.ndarray, spacing: float | None = None,
     shape: Sequence[int] | None = None,
-) -> Panel:
+) -> Panel:  # fmt: skip
     """Make a sample up to one panel; f is the result of `replay`, whose arguments these are.
 
     Raises:
         InputError: there is no such panel.
     """
-    from napari_synthseg.generator.head import HeadState
+    from napari_synthseg.generator.head import HeadState, slice_positions
     from napari_synthseg.generator.model import run
+    from napari_synthseg.generator.presets import STILL
     from napari_synthseg.generator.sample import placed_affine, replay, sample_grid, steady_limits
     from napari_synthseg.volume import Volume
 
@@ -89,7 +84,11 @@ def panel(
     grid = sample_grid(record, label_map, shape, spacing)
     placed = placed_affine(grid, label_map, affine)
     head = HeadState.of_map(label_map, grid)
-    run(_at_rest(record) if letter == "a" else record, head, until="spatial" if letter == "a" else "labels")
+    if letter == "a":  # at rest
+        still = {name: (low,) * 3 for name, (low, _) in STILL.items()} | {"velocity_std": 0.0, "flip": False}
+        run(record.without("lesions").changed("spatial", **still), head, until="spatial")
+    else:
+        run(record, head, until="labels")
     if letter in "ab":
         values = np.array(head.label_map.values, np.int32)
         shown = values if letter == "a" else values[list(head.shown)]  # FreeSurfer values of indices
@@ -98,30 +97,10 @@ def panel(
         head.limits = steady_limits(record, head, grid)
     head.stops_at_slices = True
     run(record, head, after="labels", until=info.step)
-    if letter == "e":
-        placed = placed @ _stack_affine(record, grid)
+    if letter == "e":  # from slices to voxels of the grid
+        axis, spacing = record["acquisition"]["direction"], record["acquisition"]["spacing_mm"]
+        stack = np.eye(4)
+        stack[axis, axis] = max(spacing / grid.spacing, 1.0)
+        stack[axis, 3] = float(slice_positions(grid.shape[axis], grid.spacing, spacing)[0])
+        placed = placed @ stack
     return Panel(letter, info.title, Volume(head.image.cpu().numpy(), placed), None, False)
-
-
-def _at_rest(record: Record) -> Record:
-    return record.without("lesions").changed(
-        "spatial",
-        rotation_deg=(0.0,) * 3,
-        scaling=(1.0,) * 3,
-        shearing=(0.0,) * 3,
-        translation_mm=(0.0,) * 3,
-        velocity_std=0.0,
-        flip=False,
-    )
-
-
-def _stack_affine(record: Record, grid: Grid) -> np.ndarray:
-    """Return the (4, 4) affine from slices to voxels of the grid."""
-    from napari_synthseg.generator.head import slice_positions
-
-    drawn = record["acquisition"]
-    axis, spacing = drawn["direction"], drawn["spacing_mm"]
-    matrix = np.eye(4)
-    matrix[axis, axis] = max(spacing / grid.spacing, 1.0)
-    matrix[axis, 3] = float(slice_positions(grid.shape[axis], grid.spacing, spacing)[0])
-    return matrix

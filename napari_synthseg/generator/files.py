@@ -1,38 +1,42 @@
-"""Synthetic and degraded scans as files: options and jobs of `napari-synthseg synthesize` and `degrade`.
+"""Synthetic scans, degraded scans and scenes as files with their records: options and jobs of the commands.
 
 `command_line` and `python_code` turn options into a command line or Python that writes the same files.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Generator as Job
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import numpy as np
+
+from napari_synthseg.atomic_io import placed_files
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import File, Info, PriorSettings, check, command_text, python_text
 from napari_synthseg.generator.presets import changed, degradation, load_priors, shape_preset
-from napari_synthseg.generator.saving import (
-    ENDS,
-    SCENE_ENDS,
-    read_record,
-    read_record_file,
-    refuse_to_replace,
-    save_sample,
-    save_scene,
-)
 from napari_synthseg.jobs import Progress
 
 if TYPE_CHECKING:
-    from napari_synthseg.generator.model import GenerativeModel
+    from napari_synthseg.generator.degradation import Degraded
+    from napari_synthseg.generator.model import Record
+    from napari_synthseg.generator.sample import Synthesized
+    from napari_synthseg.generator.shapes.scenes import Scene
+    from napari_synthseg.io import FileHeader
 
 Save = Callable[..., Path]
 """Saves a sample into a folder, under a stem; returns its image."""
 Settings = Annotated[PriorSettings, Info(aliases=("--set",))]
+ENDS = ("image.nii.gz", "labels.nii.gz", "labels.tsv", "record.json")
+"""Ends of the names of a sample's files, after the stem."""
+SCENE_ENDS = ("image.png", "objects.png", "record.json")
+"""Those of a scene's files."""
 LABELS = ("_dseg", "_probseg", "_labels")
 """Ends of the names of labels that this program writes beside scans."""
 
@@ -52,22 +56,6 @@ class SynthesizeOptions:
     """Voxels of a random crop; by default the label map's whole grid."""
     device: str = "cpu"
     """Device to compute on: auto, cpu, cuda or mps."""
-    class_priors: File | None = None
-    """Intensities of each class on the scans to be segmented, for synthseg-rc: a table (.tsv or .csv with a column
-    structure or class, and mean, sd, and if known mean_sd, sd_sd), or SynthSeg's prior_means_*.npy with
-    prior_stds_*.npy beside it."""
-
-    def priors(self) -> GenerativeModel:
-        """Return the generator that the options stand for.
-
-        Raises:
-            InputError: one of them cannot be used.
-        """
-        if self.class_priors is None:
-            return load_priors(self.preset, self.prior)
-        from napari_synthseg.generator.class_priors import read_class_priors
-
-        return load_priors(self.preset, self.prior, read_class_priors(self.class_priors))
 
 
 @dataclass(frozen=True)
@@ -108,32 +96,19 @@ class SynthesizeShapesOptions:
     def __post_init__(self) -> None:
         check(self)
 
-    def priors(self) -> GenerativeModel:
-        """Return the model that the options stand for.
-
-        Raises:
-            InputError: one of them cannot be used.
-        """
-        return changed(shape_preset(self.preset), self.prior)
-
 
 def synthesize_files(
     label_map: Path, out: Path, options: SynthesizeOptions | None = None, count: int = 1, *, overwrite: bool = False
 ) -> Job[Progress, None, list[Path]]:
     """Write synthetic scans: `<name>_<seed>_image.nii.gz`, `_labels.nii.gz` and `_record.json` each, all or none.
 
-    Args:
-        label_map: a file, or a folder from which each sample takes one at random.
-        out: folder, made if missing.
-        options: see `SynthesizeOptions`.
-        count: number of samples.
-        overwrite: replace files of these names.
+    `label_map` is a file, or a folder from which each sample takes one at random; `out` a folder, made if missing.
 
     Returns:
         The images' paths.
 
     Raises:
-        InputError: if nothing usable is given, or a file of a sample is there already; nothing is written then.
+        InputError: nothing usable is given, or a file of a sample is there and `overwrite` is off; nothing is written.
     """
     from napari_synthseg.devices import resolve_device
     from napari_synthseg.generator.sample import label_map_files, picked, prepared, replay
@@ -144,10 +119,8 @@ def synthesize_files(
         raise InputError(
             f"A crop of {' x '.join(map(str, options.shape))} voxels is empty: give numbers of at least 1."
         )
-    device, priors = resolve_device(options.device), options.priors()
-    facts: dict[str, Any] = {"preset": options.preset, "prior": list(options.prior)}
-    if options.class_priors is not None:
-        facts["class_priors"] = Path(options.class_priors).name
+    device, priors = resolve_device(options.device), load_priors(options.preset, options.prior)
+    facts = {"preset": options.preset, "prior": list(options.prior)}
     sources = label_map_files(Path(label_map))
     chosen = [(picked(sources, seed), seed) for seed in range(options.seed, options.seed + count)]
 
@@ -219,7 +192,7 @@ def synthesize_shapes(
         of_each = [{name: content[name] for name in (*facts, "seed") if name in content} for content in contents]
         records = iter([read_record(path, "module") for path in options.record])
     else:
-        priors = options.priors()  # before anything is drawn, since it may be refused
+        priors = changed(shape_preset(options.preset), options.prior)  # now, since it may be refused
         stems = [f"{options.preset}_{seed:04d}" for seed in seeds]
         of_each = [{**facts, "seed": seed} for seed in seeds]
         records = (priors.sample(seed=seed) for seed in seeds)
@@ -235,14 +208,9 @@ def synthesize_shapes(
 
 
 def _written(
-    stage: str,
-    out: Path,
-    stems: Sequence[str],
-    samples: Callable[[], Iterator[Save]],
-    count: int,
-    overwrite: bool,
+    stage: str, out: Path, stems: Sequence[str], samples: Callable[[], Iterator[Save]], count: int, overwrite: bool,
     ends: Sequence[str] = ENDS,
-) -> Job[Progress, None, list[Path]]:
+) -> Job[Progress, None, list[Path]]:  # fmt: skip
     if count < 1:
         raise InputError(f"{count} samples were asked for: give a number of at least 1.")
     if not overwrite:
@@ -262,6 +230,125 @@ def _scans(path: Path) -> list[Path]:
     return [scan for scan in find_scans([path]) if scan == path or not stem(scan).endswith(LABELS)]
 
 
+# Samples: all files of one, or none
+
+
+def _existing(folder: str | os.PathLike, stems: Iterable[str], ends: Sequence[str]) -> Path | None:
+    return next((path for stem in stems for end in ends if (path := Path(folder) / f"{stem}_{end}").exists()), None)
+
+
+def free_stem(folder: str | os.PathLike, stem: str, ends: Sequence[str] = ENDS) -> str:
+    """Return the stem, numbered if a folder holds a sample of that name (the same seed, other priors)."""
+    number, found = 1, stem
+    while _existing(folder, [found], ends):
+        number += 1
+        found = f"{stem}_{number}"
+    return found
+
+
+def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Sequence[str] = ENDS) -> None:
+    """Check before the work that a folder holds no sample of these names."""
+    if taken := _existing(folder, stems, ends):
+        raise InputError(f"{taken} is there already: choose another folder or other seeds, or give --overwrite.")
+
+
+def save_sample(
+    folder: str | os.PathLike, stem: str, sample: Synthesized | Degraded, facts: Mapping[str, Any] | None = None,
+    header: FileHeader | None = None,
+) -> Path:  # fmt: skip
+    """Write `<stem>_image.nii.gz`, `<stem>_labels.nii.gz` (with its .tsv) and `<stem>_record.json`.
+
+    The folder is made if missing; files of these names are replaced once all new ones are complete. `facts` are further
+    entries of the record file. The sample lies in the space that a scan's header names.
+
+    Returns:
+        The image's path.
+
+    Raises:
+        InputError: the folder cannot be written to, or holds the labels of an earlier sample of this name while
+            this one has none: they would look like its own.
+    """
+    from napari_synthseg.io import write_labels, write_volume
+
+    earlier = Path(folder) / f"{stem}_labels.nii.gz"
+    if sample.labels is None and earlier.exists():
+        raise InputError(f"{earlier} belongs to an earlier sample: move it away or choose another folder.")
+
+    def write(part: Path) -> None:
+        write_volume(part / f"{stem}_image.nii.gz", sample.image, header=header)
+        if sample.labels is not None:
+            write_labels(part / f"{stem}_labels.nii.gz", sample.labels, header=header)
+
+    _save(folder, stem, write, sample.record, facts)
+    return Path(folder) / f"{stem}_image.nii.gz"
+
+
+def save_scene(
+    folder: str | os.PathLike, stem: str, scene: Scene, facts: Mapping[str, Any] | None = None, bits: int = 8
+) -> Path:
+    """Write `<stem>_image.png`, `<stem>_objects.png` (16 bit, 0 is no object) and `<stem>_record.json`.
+
+    Arguments, result and errors are those of `save_sample`; `bits` of the image are 8 or 16, padding is left out.
+    """
+    from PIL import Image
+
+    image, objects = scene_arrays(scene, bits)
+
+    def write(part: Path) -> None:
+        Image.fromarray(image).save(part / f"{stem}_image.png")
+        Image.fromarray(objects).save(part / f"{stem}_objects.png")
+
+    _save(folder, stem, write, scene.record, facts)
+    return Path(folder) / f"{stem}_image.png"
+
+
+def scene_arrays(scene: Scene, bits: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """Return image and objects without the padding, (rows, columns): uint8 or uint16, and uint16."""
+    rows, columns = scene.extent
+    image = (scene.image[:rows, :columns].cpu().numpy() * (2**bits - 1)).round()
+    objects = scene.objects[:rows, :columns].cpu().numpy().astype(np.uint16)
+    return image.astype(np.uint8 if bits == 8 else np.uint16), objects
+
+
+def _save(
+    folder: str | os.PathLike, stem: str, write: Callable[[Path], None], record: Record, facts: Mapping[str, Any] | None
+) -> None:
+    text = json.dumps({**(facts or {}), **record.to_dict()}, indent=1) + "\n"
+    with placed_files(folder) as part:
+        write(part)
+        (part / f"{stem}_record.json").write_text(text, encoding="utf-8")
+
+
+def read_record(path: str | os.PathLike, step: str) -> Record:
+    """Read the record of a `<stem>_record.json`, of this version or an earlier one.
+
+    Raises:
+        InputError: it cannot be read, or lacks a step (contrast of a head, acquisition of a scan, module of a scene).
+    """
+    from napari_synthseg.generator.model import Record
+
+    try:
+        record = Record.from_dict(read_record_file(path))
+        if step not in record:
+            raise KeyError(step)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no complete record of such a sample: choose another one.") from error
+    return record
+
+
+def read_record_file(path: str | os.PathLike) -> dict[str, Any]:
+    """Read a `<stem>_record.json`, the facts and the record; InputError if it cannot be read."""
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"The record {path} cannot be read ({error.strerror}): check its name.") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is no record: it holds no JSON.") from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} is no record: choose a file that ends in _record.json.")
+    return content
+
+
 # The same as text
 
 VERBS: dict[type, tuple[str, Callable[..., Any]]] = {
@@ -273,13 +360,9 @@ VERBS: dict[type, tuple[str, Callable[..., Any]]] = {
 
 
 def command_line(source: Path | str | None, out: Path | str, options: Any, count: int = 1) -> str:
-    """Return the command that writes these samples, for a POSIX shell.
+    """Return the command that writes these samples, for a POSIX shell; only options that differ from the defaults.
 
-    Args:
-        source: the label map, scan, or folder of them; None for scenes of shapes.
-        out: the folder to write into.
-        options: of one of the kinds of `VERBS`; only what differs from the defaults is named.
-        count: number of samples.
+    `source` is the label map, the scan, or a folder of them; None for scenes of shapes.
     """
     words = ["napari-synthseg", VERBS[type(options)][0], *([] if source is None else [str(source)]), "-o", str(out)]
     replayed = ("preset", "prior", "seed") if getattr(options, "record", ()) else ()

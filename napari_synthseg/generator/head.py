@@ -91,9 +91,8 @@ class HeadState:
     soft: torch.Tensor = field(default_factory=lambda: torch.empty(0))
     """(T, X, Y, Z) tissue maps with errors."""
     source_map: LabelMap = None  # type: ignore[assignment]
-    """The label map as it was given; None for a real scan."""
     label_map: LabelMap = None  # type: ignore[assignment]
-    """The same after steps that changed it."""
+    """The label map as it was given, and after steps that changed it; None for a real scan."""
     scan: ScanArray | None = None
     scan_labels: ScanArray | None = None
     """Image and labels of a real scan, in place of a label map."""
@@ -118,16 +117,9 @@ class HeadState:
     @classmethod
     def of_map(cls, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
         """Return a head to be made from a label map, on the map's device."""
-        return cls(
-            axes=(grid.axis(0), grid.axis(1), grid.axis(2)),
-            spacing=(grid.spacing,) * 3,
-            field_mm=label_map.field_mm,
-            source_map=label_map,
-            label_map=label_map,
-            limits=limits,
-            noise_scale=grid.noise_scale,
-            pool_mm=grid.pool_mm,
-        )
+        return cls((grid.axis(0), grid.axis(1), grid.axis(2)), (grid.spacing,) * 3, label_map.field_mm,
+                   source_map=label_map, label_map=label_map, limits=limits, noise_scale=grid.noise_scale,
+                   pool_mm=grid.pool_mm)  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -141,11 +133,9 @@ class HeadState:
     def deform(self, transform: Transform) -> None:
         """Look up the label map by nearest neighbor, or the scan linearly and its labels by nearest neighbor."""
         if self.scan is None:
-            index = self.label_map.index
-            spacing = (self.label_map.spacing,) * 3
-            at = transform.coordinates(self.axes, spacing, self.label_map.center, self.field_mm, index.device)
-            self.labels = nearest(index, at, self.shape)
-            partners = self.label_map.partners
+            m = self.label_map
+            at = transform.coordinates(self.axes, (m.spacing,) * 3, m.center, self.field_mm, m.index.device)
+            self.labels, partners = nearest(m.index, at, self.shape), m.partners
         else:
             self.image = self._looked_up(self.scan, transform, "bilinear")
             if self.scan_labels is not None:
@@ -155,9 +145,8 @@ class HeadState:
             self.labels = replaced(self.labels, partners).to(self.labels.dtype)
 
     def _looked_up(self, source: ScanArray, transform: Transform, mode: str) -> torch.Tensor:
-        voxels = source.voxels
-        at = transform.coordinates(self.axes, source.spacing, source.center, self.field_mm, voxels.device)
-        return sampled(voxels, at, self.shape, mode)
+        at = transform.coordinates(self.axes, source.spacing, source.center, self.field_mm, source.voxels.device)
+        return sampled(source.voxels, at, self.shape, mode)
 
     def target_table(self, values: Sequence[int] | None = None) -> list[int]:
         """Return the target of each row of the table (section 3.1.5), or its channel among a network's sorted labels.
@@ -169,10 +158,8 @@ class HeadState:
         if self.painted if values is None else LESION in values:
             for row in self.lesions:
                 targets[row] = LESION
-        if values is None:
-            return targets
-        channel = {v: i for i, v in enumerate(values)}
-        return [channel.get(t, 0) for t in targets]
+        channel = {v: i for i, v in enumerate(values or ())}
+        return targets if values is None else [channel.get(t, 0) for t in targets]
 
     def target(self, values: Sequence[int]) -> torch.Tensor:
         """Return (X, Y, Z) uint8 channels of the network's sorted `values`."""
@@ -189,13 +176,9 @@ def replaced(labels: torch.Tensor, table: Sequence[int]) -> torch.Tensor:
 def gaussian_mixture(
     labels: torch.Tensor, means: Sequence[float], stds: Sequence[float], seed: int, noise_scale: float = 1.0
 ) -> torch.Tensor:
-    """Sample the Gaussian of each voxel's label (eq. 13): (X, Y, Z) float32 intensities.
+    """Sample the Gaussian (K means and stds) of each voxel's label (eq. 13): (X, Y, Z) float32 intensities.
 
-    Args:
-        labels: (X, Y, Z) indices, any integer type.
-        means, stds: (K,) of each index.
-        seed: of the white noise, drawn on the labels' device.
-        noise_scale: factor on the standard deviations, for voxels that average several of 1 mm.
+    White noise is drawn on the labels' device; `noise_scale` is a factor on it for voxels that average several of 1 mm.
     """
     device = labels.device
     table = torch.tensor([means, [noise_scale * s for s in stds]], dtype=torch.float32, device=device)
@@ -210,24 +193,17 @@ def gaussian_mixture(
 def bias_field(std: float, points: int, seed: int, matrices: Sequence[torch.Tensor]) -> torch.Tensor:
     """Draw a smooth multiplicative field (eq. 14-17): (X, Y, Z) positive factors.
 
-    Args:
-        std: standard deviation of the logarithm at the control points.
-        points: control points along each axis.
-        seed: of the control points, drawn on the CPU.
-        matrices: interpolation from the control points to the voxels.
+    `std` is the deviation of its logarithm at the control points, `points` along each axis, drawn on the CPU; matrices
+    interpolate from these to the voxels.
     """
-    g = torch.Generator().manual_seed(seed)
-    small = std * torch.randn(points, points, points, generator=g)
+    small = std * torch.randn(points, points, points, generator=torch.Generator().manual_seed(seed))
     return separable(small.to(matrices[0].device), matrices).exp_()
 
 
 def rescale_and_gamma(image: torch.Tensor, gamma: float, limits: tuple[float, float] | None = None) -> torch.Tensor:
-    """Rescale to [0, 1] and apply the exponent (eq. 19); a constant image becomes 0.
+    """Rescale from the limits (default the extremes) to [0, 1] and apply the exponent, exp(gamma) of eq. 19.
 
-    Args:
-        image: any shape.
-        gamma: the exponent itself, exp(gamma) of the paper.
-        limits: intensities that become 0 and 1; default the image's own extremes.
+    A constant image becomes 0.
     """
     low, high = limits if limits is not None else (image.min().item(), image.max().item())
     if high <= low:
@@ -260,11 +236,7 @@ def slice_positions(n: int, spacing_mm: float, slice_spacing_mm: float) -> torch
 def stack_matrix(
     n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Return the blur by the slice profile (eq. 24) and the sampling at the slices (eq. 25).
-
-    Returns:
-        (slices, n) matrix whose rows sum to 1; see `slice_matrix`.
-    """
+    """Return the blur by the slice profile (eq. 24) and the sampling at the slices (eq. 25) as (slices, n) matrix."""
     matrix = blur_matrix(n, sigma_mm / spacing_mm, device)
     if slice_spacing_mm <= spacing_mm:
         return matrix
@@ -278,24 +250,16 @@ def back_matrix(
     if slice_spacing_mm <= spacing_mm:
         return None
     positions = slice_positions(n, spacing_mm, slice_spacing_mm)
-    step = slice_spacing_mm / spacing_mm
-    at = (torch.arange(n, dtype=torch.float64) - positions[0]) / step
+    at = (torch.arange(n, dtype=torch.float64) - positions[0]) / (slice_spacing_mm / spacing_mm)
     return interpolation_matrix(at, len(positions)).to(device)
 
 
 def slice_matrix(
     n: int, spacing_mm: float, slice_spacing_mm: float, sigma_mm: float, device: torch.device | str = "cpu"
 ) -> torch.Tensor:
-    """Return blur (eq. 24), sampling (25) and interpolation back to voxels (26) along the slice axis.
+    """Return blur (eq. 24), sampling (25) and interpolation back to voxels (26) along the slice axis of `n` voxels.
 
-    Args:
-        n: length of the axis, voxels.
-        spacing_mm: voxel size.
-        slice_spacing_mm: distance between slices; at most the voxel size means one slice a voxel.
-        sigma_mm: standard deviation of the slice profile.
-
-    Returns:
-        (n, n) matrix whose rows sum to 1.
+    Rows of the (n, n) matrix sum to 1. A slice spacing of at most the voxel size means one slice a voxel.
     """
     down = stack_matrix(n, spacing_mm, slice_spacing_mm, sigma_mm, device)
     back = back_matrix(n, spacing_mm, slice_spacing_mm, device)
@@ -312,13 +276,8 @@ def acquired(
 ) -> torch.Tensor:
     """Acquire a head's image in slices: blurred, sampled, noisy (eq. 24-25; eq. 2 of SynthSeg+).
 
-    Args:
-        head: whose slices are interpolated back to its voxels (eq. 26), unless it stops at slices.
-        axis: across the slices.
-        slice_spacing_mm: distance between the slices.
-        blurs_mm: standard deviations of the slice profile, and across the other axes.
-        noise_std: of white noise on the slices, intensities in [0, 255].
-        seed: of that noise, drawn on the image's device.
+    Slices are interpolated back to voxels (eq. 26), unless the head stops at them. `blurs_mm` are the deviations of the
+    slice profile and across the other axes; noise (intensities in [0, 255]) is drawn on the image's device.
     """
     noisy = noise_std > 0
     slices = slice_matrix if not noisy and not head.stops_at_slices else stack_matrix
@@ -331,10 +290,9 @@ def acquired(
             matrices.append(slices(n, spacing, slice_spacing_mm, sigma, head.image.device))
         else:
             matrices.append(blur_matrix(n, sigma / spacing, head.image.device))
-    if all(m is not None for m in matrices):
-        image = separable(head.image, [m for m in matrices if m is not None])
-    else:
-        image = head.image
+    given = [m for m in matrices if m is not None]
+    image = separable(head.image, given) if len(given) == 3 else head.image
+    if len(given) < 3:
         for i, matrix in enumerate(matrices):
             image = image if matrix is None else along(image, i, matrix)
         image = image.contiguous()

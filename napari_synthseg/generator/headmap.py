@@ -83,12 +83,9 @@ def headmap_file(
 
 
 def head_map(
-    scan: Volume,
-    labels: Volume,
-    options: HeadmapOptions | None = None,
-    *,
+    scan: Volume, labels: Volume, options: HeadmapOptions | None = None, *,
     names: tuple[str, str] = ("The scan", "the segmentation"),
-) -> Volume:
+) -> Volume:  # fmt: skip
     """Label what surrounds a segmented brain, by clustering the intensities of its scan.
 
     Args:
@@ -126,7 +123,7 @@ def head_map(
 
 
 def _in_table(labels: np.ndarray, name: str) -> np.ndarray:
-    """A copy of labels in values of the label table, int32."""
+    """Return a copy of labels in values of the label table, int32."""
     data = np.array(anatomy.from_freesurfer(labels)[0], np.int32)
     if unknown := sorted({int(value) for value in np.unique(data)} - {s.value for s in anatomy.table()}):
         raise anatomy.unknown_error(name, unknown, "or give FreeSurfer's aseg")
@@ -134,7 +131,7 @@ def _in_table(labels: np.ndarray, name: str) -> np.ndarray:
 
 
 def _on_grid(scan: Volume, labels: Volume, brain: np.ndarray, names: tuple[str, str]) -> np.ndarray:
-    """The scan on the grid of the labels, float32, a little blurred; where it shows nothing it is as dark as can be."""
+    """Return the scan on the grid of the labels, float32, a little blurred; as dark as can be beyond its edge."""
     image = resample_to(scan, labels.shape, labels.affine, fill=np.nan).data.astype(np.float32)
     seen = np.isfinite(image)
     if np.mean(seen[brain]) < LEAST_SEEN:
@@ -147,7 +144,7 @@ def _on_grid(scan: Volume, labels: Volume, brain: np.ndarray, names: tuple[str, 
 
 
 def _head(image: np.ndarray, brain: np.ndarray, name: str) -> np.ndarray:
-    """The piece that holds the brain, of all that is brighter than air; with what it encloses (bone, airways)."""
+    """Return the piece of all that is brighter than air that holds the brain, with what it encloses (bone, airways)."""
     outside = image[~brain]
     air = np.median(outside[outside <= np.percentile(outside, 20)])
     seen = image > air + AIR * (np.median(image[brain]) - air)
@@ -164,7 +161,7 @@ def _head(image: np.ndarray, brain: np.ndarray, name: str) -> np.ndarray:
 def _csf(
     levels: np.ndarray, data: np.ndarray, brain: np.ndarray, around: np.ndarray, spacing: np.ndarray
 ) -> np.ndarray:
-    """What lies in the folds of the brain, and what lies close around it and is as bright as the ventricles."""
+    """Return what lies in the folds of the brain, or close around it and is as bright as the ventricles."""
     size = tuple(float(one) for one in spacing)
     distance = edt.edt(~brain, anisotropy=size, black_border=False)
     folds = around & (edt.edt(distance <= SULCI_MM, anisotropy=size, black_border=False) > SULCI_MM)

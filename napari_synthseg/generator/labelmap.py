@@ -61,28 +61,23 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", center: t
     Labels of the label table get its classes, targets and partners; any other label keeps its own value as target,
     has a class of its own and no partner, so that maps of other organs work too.
 
-    Args:
-        data: (X, Y, Z) labels in canonical RAS orientation.
-        spacing: isotropic voxel size, mm.
-        name: shown in records.
-        center: voxel coordinates about which spatial transforms act; default: middle of the brain's bounding box.
+    `data` (X, Y, Z) is in canonical RAS orientation with isotropic voxels (mm); transforms act about `center` (voxel
+    coordinates), by default the middle of the brain's bounding box.
 
     Raises:
-        InputError: if the array is not 3D, holds no label, more than 255 labels, or values that are negative or not
-            whole.
+        InputError: the array is not 3D, holds no label, more than 255 labels, or values that are negative or not whole.
     """
-    data = np.asarray(data)
+    data, what = np.asarray(data), name or "The label map"
     if data.ndim != 3:
-        raise InputError(f"{name or 'The label map'} has {data.ndim} dimensions: a label map has 3.")
+        raise InputError(f"{what} has {data.ndim} dimensions: a label map has 3.")
     if data.dtype.kind == "f" and not np.array_equal(data, np.round(data)):
-        raise InputError(f"{name or 'The label map'} holds values that are not whole numbers: it is not a label map.")
+        raise InputError(f"{what} holds values that are not whole numbers: it is not a label map.")
     if data.size and data.min() < 0:
-        raise InputError(f"{name or 'The label map'} holds negative values: labels are 0 (background) or more.")
-    field = tuple(float(n * spacing) for n in data.shape)
+        raise InputError(f"{what} holds negative values: labels are 0 (background) or more.")
     found, places = _distinct(data)
     present = set(found) - {0}
     if not present:
-        raise InputError(f"{name or 'The label map'} is empty: it holds no label but background.")
+        raise InputError(f"{what} is empty: it holds no label but background.")
     known = {s.value: s for s in anatomy.table()}
     # A map of the brain gets every generation label, present or not: its two sides may differ, and a flip swaps them.
     values = {0} | present | {known[v].contralateral for v in present if v in known}
@@ -91,20 +86,14 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", center: t
     ordered = tuple(sorted(values))
     if len(ordered) > 255:
         raise InputError(
-            f"{name or 'The label map'} holds {len(ordered)} labels, and at most 255 can be used: choose a label map, "
-            "not a scan."
+            f"{what} holds {len(ordered)} labels, and at most 255 can be used: choose a label map, not a scan."
         )
     slot = {v: i for i, v in enumerate(ordered)}
     free = max((s.generation_class for s in known.values()), default=0) + 1
-    classes, targets, partners, removed = [], [], [], []
-    for value in ordered:
-        s = known.get(value)
-        classes.append(s.generation_class if s else free + slot[value])
-        targets.append(s.target if s else value)
-        partners.append(slot[s.contralateral] if s else slot[value])
-        removed.append(bool(s and s.extra_cerebral))
-    lookup = np.array([slot[v] for v in found], dtype=np.uint8)
-    index = lookup[places]
+    rows = [(s := known.get(value)) and (s.generation_class, s.target, slot[s.contralateral], s.extra_cerebral)
+            or (free + slot[value], value, slot[value], False) for value in ordered]  # fmt: skip
+    classes, targets, partners, removed = zip(*rows, strict=True)
+    index = np.array([slot[v] for v in found], dtype=np.uint8)[places]
     box = bounding_box(index > 0)
     assert box is not None
     inner, low = index[box], np.array([side.start for side in box])
@@ -117,15 +106,15 @@ def prepare(data: np.ndarray, *, spacing: float = 1.0, name: str = "", center: t
     return LabelMap(
         index=torch.from_numpy(np.ascontiguousarray(np.pad(inner, MARGIN))),
         values=ordered,
-        classes=tuple(classes),
-        targets=tuple(targets),
-        partners=tuple(partners),
-        removed=tuple(removed),
+        classes=classes,
+        targets=targets,
+        partners=partners,
+        removed=removed,
         spacing=float(spacing),
         center=tuple(float(c) + MARGIN for c in middle),  # type: ignore[arg-type]
         offset=tuple(int(a) - MARGIN for a in low),  # type: ignore[arg-type]
         shape=data.shape,
-        field_mm=field,  # type: ignore[arg-type]
+        field_mm=tuple(float(n * spacing) for n in data.shape),  # type: ignore[arg-type]
         name=name,
     )
 
@@ -163,20 +152,8 @@ def load(path: Path | str) -> list[LabelMap]:
             values, classes, targets, partners, removed = (tuple(row) for row in f[f"{i}/table"].tolist())
             spacing, *rest = f[f"{i}/geometry"].tolist()
             center, offset, shape, field = (tuple(rest[j : j + 3]) for j in (0, 3, 6, 9))
-            maps.append(
-                LabelMap(
-                    index=torch.from_numpy(f[f"{i}/index"]),
-                    values=values,
-                    classes=classes,
-                    targets=targets,
-                    partners=partners,
-                    removed=tuple(bool(x) for x in removed),
-                    spacing=spacing,
-                    center=center,
-                    offset=tuple(int(x) for x in offset),  # type: ignore[arg-type]
-                    shape=tuple(int(x) for x in shape),  # type: ignore[arg-type]
-                    field_mm=field,
-                    name=str(f[f"{i}/name"]),
-                )
-            )
+            index, out = torch.from_numpy(f[f"{i}/index"]), tuple(map(bool, removed))
+            offset, shape = tuple(map(int, offset)), tuple(map(int, shape))
+            maps.append(LabelMap(index, values, classes, targets, partners, out, spacing, center, offset, shape, field,
+                                 str(f[f"{i}/name"])))  # type: ignore[arg-type]  # fmt: skip
     return maps

@@ -30,24 +30,18 @@ MIDLINE_MM = 6.0
 """White matter this near to the middle stays free: callosum, fornix and septum."""
 NEAR_MM = 25.0
 """Farther from the ventricles no band reaches."""
-DEEP_MM = 4.0
-"""Deep lesions have their centers at least this far from the ventricles."""
-REACH_MM = 15.0
-"""Deep lesions become rarer by a factor e with every so many millimetres from the ventricles."""
+DEEP_MM, REACH_MM = 4.0, 15.0
+"""Least distance of deep lesions from the ventricles; they become rarer by a factor e with every `REACH_MM` of it."""
 MOVED_MM = 3.0
 """How far, as a standard deviation along each axis, a deep lesion lies from where the other side's is."""
 CAP = 1.5
 """How much farther bands reach at the ends of the horns than in the middle of the ventricles."""
-ROUGH_MM = 2.0
-"""How far noise moves the edge of a band."""
-ROUGH = 0.35
-"""How far noise moves the edge of a deep lesion, as a share of its radius."""
+ROUGH_MM, ROUGH = 2.0, 0.35
+"""How far noise moves the edge of a band, and of a deep lesion as a fraction of its radius."""
 COARSE_MM, FINE_MM = 10.0, 4.0
 """Distance between the control points of the two layers of that noise."""
-MOST = 150
-"""Deep lesions in a head; what is left of the load joins the bands."""
-FULL = 0.4
-"""Of the white matter that lesions may cover, this much at most."""
+MOST, FULL = 150, 0.4
+"""Deep lesions in a head (the rest of the load joins the bands), and the most covered of what they may cover."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +61,7 @@ class Painting:
 
 
 def with_lesions(label_map: LabelMap, lesions: Painting) -> LabelMap:
-    """The map with its lesions painted, and its table with two more rows of value 77: theirs, left and right.
-
-    The rows' targets are 77; all that stood in the table stays where it was.
+    """Return the map with its lesions painted, and its table with two more rows of value and target 77: left and right.
 
     Raises:
         InputError: the table has no room for them.
@@ -91,15 +83,14 @@ def with_lesions(label_map: LabelMap, lesions: Painting) -> LabelMap:
 
 @lru_cache(maxsize=2)
 def painted(label_map: LabelMap, lesions: Painting) -> torch.Tensor:
-    """(X, Y, Z) uint8: the map's indices with those of its lesions, on its device.
+    """Return (X, Y, Z) uint8 on the map's device: its indices with those of its lesions.
 
     The last ones are cached, since one head is made on several grids: do not change the result in place.
     """
     places = _places(label_map)
-    if places is None:
-        return label_map.index
-    count = min(round(lesions.load_ml * 1000 / places.spacing**3), int(FULL * len(places.horns)))
-    if not count:
+    room = 0 if places is None else int(FULL * len(places.horns))
+    count = min(round(lesions.load_ml * 1000 / label_map.spacing**3), room)
+    if places is None or not count:
         return label_map.index
     chosen = _chosen(lesions, places, count)
     k = len(label_map.values)
@@ -128,7 +119,7 @@ class Places:
 
 @lru_cache(maxsize=20)
 def _places(label_map: LabelMap) -> Places | None:
-    """Where lesions may lie in a map; None where nowhere."""
+    """Return where lesions may lie in a map; None if nowhere."""
     whole, spacing = label_map.index.cpu().numpy(), label_map.spacing
     left, right = (
         label_map.is_one_of([value, *(lesion for lesion, tissue in LESIONS_OF_THE_MAP.items() if tissue == value)])
@@ -155,26 +146,19 @@ def _places(label_map: LabelMap) -> Places | None:
         low, high = np.flatnonzero(ventricles.any(axis=(0, 2)))[[0, -1]]
         horns = np.clip(np.abs(where[1] - (low + high) / 2) / max((high - low) / 2, 1), 0, 1).astype(np.float32)
     at = np.stack([axis + side.start for axis, side in zip(where, box, strict=True)]).astype(np.float32)
-    return Places(
-        at=at,
-        shape=whole.shape,
-        right=right[index[where]],
-        ventricle=_distance(ventricles, spacing)[where],
-        horns=horns,
-        middle=middle + box[0].start,
-        spacing=spacing,
-    )
+    distance = _distance(ventricles, spacing)[where]
+    return Places(at, whole.shape, right[index[where]], distance, horns, middle + box[0].start, spacing)
 
 
 def _distance(mask: np.ndarray, spacing: float) -> np.ndarray:
-    """Distance of each voxel to a mask, mm, float32; infinite where the mask is empty."""
+    """Return the distance of each voxel to a mask, mm, float32; infinite if the mask is empty."""
     if not mask.any():
         return np.full(mask.shape, np.inf, np.float32)
     return edt(~mask, anisotropy=(spacing,) * 3)
 
 
 def _chosen(lesions: Painting, places: Places, count: int) -> np.ndarray:
-    """(N,) bool: which places lesions cover, `count` of them where there is room."""
+    """Return (N,) bool: which places lesions cover, `count` of them if there is room."""
     g = torch.Generator().manual_seed(lesions.seed)
     mirrored = places.at.copy()
     mirrored[0] = np.abs(mirrored[0] - places.middle)
@@ -211,22 +195,20 @@ def _least(score: np.ndarray, positions: np.ndarray, count: int) -> np.ndarray:
 
 
 def _sizes(bounds: tuple[float, float], total: int, spacing: float, g: torch.Generator) -> list[int]:
-    """Voxels of each deep lesion: log-uniform, the last one what is left of `total`, at most `MOST` of them."""
+    """Return the voxels of each deep lesion: log-uniform, the last one what is left of `total`, at most `MOST`."""
     low, high = (math.log(b / spacing**3) for b in bounds)
     sizes: list[int] = []
-    left = total
     for u in torch.rand(MOST, generator=g, dtype=torch.float64).tolist():
-        if left <= 0:
-            break
-        sizes.append(min(max(1, round(math.exp(low + (high - low) * u))), left))
-        left -= sizes[-1]
+        if total > 0:
+            sizes.append(min(max(1, round(math.exp(low + (high - low) * u))), total))
+            total -= sizes[-1]
     return sizes
 
 
 def _deep_lesions(
     sizes: Sequence[int], places: Places, symmetry: float, g: torch.Generator
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Size (voxels), center (voxel) and shape (3, 3) of each deep lesion.
+    """Yield size (voxels), center (voxel) and shape (3, 3) of each deep lesion.
 
     A center is drawn near the ventricles rather than far away; or, for symmetry, it is that of the lesion before on the
     other side, moved a little.
@@ -252,7 +234,7 @@ def _deep_lesions(
 
 
 def _nearest(places: Places, voxel: np.ndarray) -> np.ndarray:
-    """(3,) the place nearest to a voxel, looked for near it first."""
+    """Return (3,) the place nearest to a voxel, looked for near it first."""
     around = _around(places, voxel, 10.0)
     at = places.at[:, around] if len(around) else places.at
     offset = at - voxel[:, None]
@@ -260,7 +242,7 @@ def _nearest(places: Places, voxel: np.ndarray) -> np.ndarray:
 
 
 def _noise(at: np.ndarray, places: Places, g: torch.Generator) -> np.ndarray:
-    """(N,) noise at voxels (3, N) in two layers of control points, linear between them."""
+    """Return (N,) noise at voxels (3, N) in two layers of control points, linear between them."""
     total = np.zeros(at.shape[1], np.float32)
     for step, share in ((COARSE_MM, 0.8), (FINE_MM, 0.6)):
         points = [int(n * places.spacing / step) + 2 for n in places.shape]

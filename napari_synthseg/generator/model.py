@@ -32,9 +32,9 @@ VERSION = 2
 
 @dataclass(frozen=True)
 class Record:
-    """Params of one sample, by step, in the order in which they are applied; version 2.
+    """Params of one sample by step, in the order in which they are applied (version 2); idle steps are left out.
 
-    Lengths are in mm, angles in degrees, intensities in [0, 255]. A step that does nothing is left out.
+    Lengths are in mm, angles in degrees, intensities in [0, 255].
     """
 
     steps: Mapping[str, Params]
@@ -53,11 +53,8 @@ class Record:
 
     def summary(self) -> dict[str, str | float]:
         """Return the record as one row of a table; units stand in the columns' names."""
-        return {
-            column: cell(params)
-            for name, params in self.steps.items()
-            for column, (_, cell) in STEPS[name].columns.items()
-        }
+        cells = ((params, STEPS[name].columns) for name, params in self.steps.items())
+        return {column: cell(params) for params, columns in cells for column, (_, cell) in columns.items()}
 
     def to_dict(self) -> dict[str, Any]:
         return {"version": VERSION, "steps": {name: dict(params) for name, params in self.steps.items()}}
@@ -81,14 +78,7 @@ class Record:
 
 
 def run(record: Record, state: Any, *, after: str | None = None, until: str | None = None) -> Any:
-    """Apply the steps of a record to a head or a scene, in place, and return it.
-
-    Args:
-        record: drawn by a generative model.
-        state: to work on.
-        after: the last step that was applied already.
-        until: the last step to apply; by default all.
-    """
+    """Apply the steps of a record to a head or a scene in place, those after one and until another, and return it."""
     names = list(record.steps)
     for name in names[0 if after is None else names.index(after) + 1 :]:
         checkpoint()
@@ -115,10 +105,7 @@ class FieldGroup:
 
 @dataclass(frozen=True)
 class GenerativeModel:
-    """A list of steps with their parameters, the priors; `standard` puts it together.
-
-    A parameter is named without its step: `with_values(noise_std=(0, 10))`.
-    """
+    """A list of steps with their parameters, the priors, which are named without their step: `noise_std=(0, 10)`."""
 
     steps: tuple[Step, ...]
 
@@ -126,9 +113,8 @@ class GenerativeModel:
     def standard(cls, model: str = "brains") -> Self:
         """Return all steps of a model with their defaults, in the order of their places.
 
-        Args:
-            model: brains (SynthSeg, Table S1), degradation (of real scans), tissues (errors of tissue maps) or shapes
-                (scenes).
+        Models are brains (SynthSeg, Table S1), degradation (of real scans), tissues (errors of tissue maps) and shapes
+        (scenes).
         """
         return cls(tuple(kind() for kind in sorted(STEPS.values(), key=lambda s: s.place) if model in kind.models))
 
@@ -148,11 +134,8 @@ class GenerativeModel:
         owners = self._owners()
         if unknown := sorted(set(values) - set(owners)):
             raise InputError(f"There is no prior {unknown[0]!r}: choose one of {', '.join(sorted(owners))}.")
-        changed = []
-        for step in self.steps:
-            own = {name: value for name, value in values.items() if owners[name] is step}
-            changed.append(replace(step, **own) if own else step)
-        return replace(self, steps=tuple(changed))
+        own = [{name: value for name, value in values.items() if owners[name] is step} for step in self.steps]
+        return replace(self, steps=tuple(replace(step, **each) for step, each in zip(self.steps, own, strict=True)))
 
     def differences(self, base: GenerativeModel) -> dict[str, Any]:
         """Return the parameters that differ from those of another generator."""
@@ -161,35 +144,28 @@ class GenerativeModel:
 
     def groups(self) -> tuple[FieldGroup, ...]:
         """Return the fields that forms and lists show, by heading."""
-        found: dict[str, dict[str, tuple[Field, Any]]] = {}
+        found: dict[str, list[Field]] = {}
         for step in self.steps:
-            shown = {f.name: (f, getattr(step, f.name)) for f in fields_of(type(step)) if not f.info.hidden}
-            if shown:
-                for name, pair in shown.items():
-                    found.setdefault(pair[0].info.group or step.title, {})[name] = pair
-        return tuple(
-            FieldGroup(title, tuple(f for f, _ in of.values()), {name: value for name, (_, value) in of.items()})
-            for title, of in found.items()
-        )
+            for f in (f for f in fields_of(type(step)) if not f.info.hidden):
+                found.setdefault(f.info.group or step.title, []).append(f)
+        values = self.values
+        return tuple(FieldGroup(title, tuple(of), {f.name: values[f.name] for f in of}) for title, of in found.items())
 
     def columns(self) -> dict[str, str]:
         """Return the columns of `Record.summary`, each with a sentence on it."""
         return {name: text for step in self.steps for name, (text, _) in step.columns.items()}
 
     def milder(self, strength: float) -> Self:
-        """Return the generator for the beginning of a curriculum (ours).
+        """Return the generator for the beginning of a curriculum (ours); `strength` 1 gives it back.
 
-        Args:
-            strength: 1 gives it back; at 0 nothing is deformed, biased or sliced and every contrast is by tissue.
+        At 0 nothing is deformed, biased or sliced and every contrast is by tissue.
         """
         return replace(self, steps=tuple(step.milder(strength) for step in self.steps))
 
     def sample(self, label_map: LabelMap | None = None, seed: int | torch.Generator = 0) -> Record:
         """Draw a record.
 
-        Args:
-            label_map: the map to be turned into an image, of which only the table is used; None for real scans.
-            seed: of the draw; a torch generator gives one, and its state moves on.
+        Only the table of the label map is used; real scans need none. A torch generator gives a seed, and moves on.
         """
         if not isinstance(seed, int):
             import torch
@@ -209,13 +185,11 @@ class GenerativeModel:
         Raises:
             InputError: a step or parameter is not known, or a value is not allowed.
         """
-        known = {step.name: step for step in self.steps}
+        known = [step.name for step in self.steps]
         if unknown := sorted(set(values) - set(known)):
             raise InputError(f"There is no step {unknown[0]!r}: choose one of {', '.join(known)}.")
-        read = [
-            declared.from_json(type(step), declared.to_json(step) | dict(values.get(step.name, {})))
-            for step in self.steps
-        ]
+        given = [declared.to_json(step) | dict(values.get(step.name, {})) for step in self.steps]
+        read = (declared.from_json(type(step), own) for step, own in zip(self.steps, given, strict=True))
         return replace(self, steps=tuple(read))
 
     def _owners(self) -> dict[str, Step]:
@@ -224,17 +198,12 @@ class GenerativeModel:
 
 # Records of version 1: one flat table of numbers
 
-
 SPATIAL = ("rotation_deg", "scaling", "shearing", "translation_mm", "velocity_std", "velocity_grid", "velocity_seed")
 BIAS = ("bias_std", "bias_grid", "bias_seed")
 
 
 def upgraded(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the params of each step, from a record of a head, a degradation or a scene.
-
-    Raises:
-        KeyError: something is missing.
-    """
+    """Return the params of each step, from a record of version 1; KeyError if something is missing."""
     if "look" in data:
         return scene_steps(data)
     brain = "means" in data
@@ -283,9 +252,5 @@ SCENE = {
 
 
 def scene_steps(data: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the params of each step, from a scene in one step.
-
-    Raises:
-        KeyError: something is missing.
-    """
+    """Return the params of each step, from a scene in one step; KeyError if something is missing."""
     return {step: {name: data[name] for name in names} for step, names in SCENE.items()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.shapes.layout import LOOKS
-from napari_synthseg.generator.steps.contrast import Pairs
 
 STILL: dict[str, Any] = {"rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "shearing": (0.0, 0.0),
                          "translation_mm": (0.0, 0.0), "velocity_std": (0.0, 0.0)}  # fmt: skip
@@ -30,7 +30,7 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "synthseg-tighter-gmm": (
         "Narrower ranges of the mixture (section 5.2).",
         {"mean": (50.0, 200.0), "std": (1.0, 15.0)},
-    ),
+    ),  # fmt: skip
     "synthseg-r": (
         "One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
         {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
@@ -54,7 +54,7 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "slice_blur_mm": (0.5, 5.0),
             "slice_spacing_mm": (1.0, 9.0),
             "noise_std": (0.0, 10.0),
-        },
+        },  # fmt: skip
     ),
     # Half of the contrasts are drawn by tissue, with more 1 mm acquisitions and darker backgrounds than in the paper,
     # because training time is short.
@@ -67,7 +67,7 @@ _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
             "background_zero": 0.35,
             "background_low": 0.35,
             "translation_mm": (-15.0, 15.0),
-        },
+        },  # fmt: skip
     ),
 }
 PRESETS = {name: values for name, (_, values) in _PRESETS.items()}
@@ -119,11 +119,7 @@ RENAMED = {"ceiling": "clip_max", "one_millimetre": "p_isotropic_1mm", "t1_order
 
 
 def preset(name: str) -> GenerativeModel:
-    """Return the generator of a preset.
-
-    Raises:
-        InputError: there is no such preset.
-    """
+    """Return the generator of a preset; InputError if there is none of that name."""
     return _chosen("brains", PRESETS, name)
 
 
@@ -142,26 +138,19 @@ def degradation() -> GenerativeModel:
     return GenerativeModel.standard("degradation").with_values(**DEGRADATION)
 
 
-def load_priors(
-    name: str | Path, settings: Sequence[str] = (), class_priors: tuple[Pairs, Pairs] | None = None
-) -> GenerativeModel:
+def load_priors(name: str | Path, settings: Sequence[str] = ()) -> GenerativeModel:
     """Return a generator to draw from, or to train with.
 
     Args:
         name: a preset, or a JSON file of priors: {"preset": name, "steps": {step: {prior: value}}}, either part of
             which may be left out.
         settings: "name=value" each, changed afterwards.
-        class_priors: of `read_class_priors`.
 
     Raises:
         InputError: it cannot be found, read or used, or lacks class priors that its preset needs.
     """
-    start, generator = name, None
-    if str(name).endswith(".json"):
-        start, generator = read_priors(Path(name))
-    generator = changed(preset(str(name)) if generator is None else generator, settings)
-    if class_priors is not None:
-        generator = generator.with_values(class_means=class_priors[0], class_stds=class_priors[1])
+    start, generator = read_priors(Path(name)) if str(name).endswith(".json") else (name, preset(str(name)))
+    generator = changed(generator, settings)
     if start in CLASS_PRIORS_NEEDED and generator["contrast"].class_means is None:
         raise InputError(
             f"The preset {start} needs the intensities of each class on your scans: estimate them with "
@@ -171,14 +160,7 @@ def load_priors(
 
 
 def read_priors(path: Path) -> tuple[str, GenerativeModel]:
-    """Read a file of priors.
-
-    Returns:
-        The preset that it starts from, and the generator.
-
-    Raises:
-        InputError: it cannot be read or used.
-    """
+    """Return the preset that a file of priors starts from, and its generator; InputError if it cannot be used."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -198,20 +180,13 @@ def read_priors(path: Path) -> tuple[str, GenerativeModel]:
 def write_priors(path: Path, preset_name: str, generator: GenerativeModel) -> None:
     """Write a file that `load_priors` reads, with the priors that differ from a preset."""
     different = generator.differences(preset(preset_name))
-    steps = {
-        name: own
-        for name, values in generator.to_json().items()
-        if (own := {prior: value for prior, value in values.items() if prior in different})
-    }
+    own = {step: {n: v for n, v in values.items() if n in different} for step, values in generator.to_json().items()}
+    steps = {step: values for step, values in own.items() if values}
     write_text(path, json.dumps({"preset": preset_name, "steps": steps}, indent=1) + "\n")
 
 
 def changed(generator: GenerativeModel, settings: Sequence[str]) -> GenerativeModel:
-    """Return the generator with some priors replaced.
-
-    Args:
-        generator: to start from.
-        settings: "name=value" each.
+    """Return the generator with priors replaced by settings "name=value".
 
     Raises:
         InputError: a prior is unknown or its value is not of its kind.
@@ -243,11 +218,7 @@ def describe_presets() -> str:
 
 
 def describe_preset(name: str) -> str:
-    """Return one line for each prior of a preset: its setting, and its name, symbol and unit.
-
-    Raises:
-        InputError: there is no such preset.
-    """
+    """Return one line for each prior of a preset: its setting, and its name, symbol and unit; errors as `preset`."""
     generator = shape_preset(name) if name in SHAPE_PRESETS else preset(name)
     lines = [(f"{f.name}={written(group.values[f.name])}", f) for group in generator.groups() for f in group.fields]
     width = max(len(setting) for setting, _ in lines)
@@ -256,16 +227,9 @@ def describe_preset(name: str) -> str:
 
 
 def python_text(generator: GenerativeModel, start: str, base: GenerativeModel) -> str:
-    """Return Python that makes a generator, such as `preset('fast').with_values(mean=(0, 255))`.
-
-    Args:
-        generator: to make.
-        start: the expression that makes `base`.
-        base: to start from.
-    """
-    different = generator.differences(base)
-    inner = ", ".join(f"{name}={value!r}" for name, value in different.items())
-    return f"{start}.with_values({inner})" if different else start
+    """Return Python that makes a generator from the expression `start`, which makes `base`."""
+    inner = ", ".join(f"{name}={value!r}" for name, value in generator.differences(base).items())
+    return f"{start}.with_values({inner})" if inner else start
 
 
 def written(value: Any) -> str:
@@ -279,34 +243,27 @@ def written(value: Any) -> str:
     return ",".join(written(v) for v in value)
 
 
+FORMS = {"other": "a pair for every class, mean:deviation,...", "range": "two numbers, low,high",
+         "integer": "a whole number", "choice": "a whole number", "number": "one number"}  # fmt: skip
+"""Values that a setting takes, by the kind of its field."""
+
+
 def _parsed(field: Field, text: str) -> Any:
-    name = field.name
     if text.lower() == "none" and field.optional:
         return None
-    if field.kind == "other":
-        pairs = [None if part.lower() == "none" else _numbers(name, part, ":") for part in text.split(",")]
-        if any(pair is not None and len(pair) != 2 for pair in pairs):
-            raise InputError(f"The prior {name} takes a pair for every class, mean:deviation,..., not {text!r}.")
-        return tuple(pairs)
     names = {str(t).lower(): value for value, t in (field.info.texts or {}).items()}
     if text.lower() in names:
         return names[text.lower()]
-    numbers = _numbers(name, text, ",")
-    if field.kind == "range":
-        if len(numbers) != 2:
-            raise InputError(f"The prior {name} takes two numbers, low,high, not {text!r}.")
-        return numbers
-    if len(numbers) != 1:
-        raise InputError(f"The prior {name} takes one number, not {text!r}.")
-    if field.kind in ("integer", "choice"):
-        if not numbers[0].is_integer():
-            raise InputError(f"The prior {name} takes a whole number, not {text!r}.")
-        return int(numbers[0])
-    return numbers[0]
-
-
-def _numbers(name: str, text: str, separator: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(separator))
-    except ValueError as error:
-        raise InputError(f"The prior {name} takes numbers, not {text!r}: write {name}=1 or {name}=0,2.") from error
+    with suppress(ValueError):
+        if field.kind == "other":
+            parts = [None if part.lower() == "none" else part.split(":") for part in text.split(",")]
+            if all(pair is None or len(pair) == 2 for pair in parts):
+                return tuple(pair and tuple(map(float, pair)) for pair in parts)
+        numbers = tuple(map(float, text.split(",")))
+        if field.kind == "range" and len(numbers) == 2:
+            return numbers
+        if field.kind == "number" and len(numbers) == 1:
+            return numbers[0]
+        if field.kind in ("integer", "choice") and len(numbers) == 1 and numbers[0].is_integer():
+            return int(numbers[0])
+    raise InputError(f"The prior {field.name} takes {FORMS[field.kind]}, not {text!r}.")

@@ -24,14 +24,10 @@ from napari_synthseg.volume import Volume, check_extent, resample_labels_to, to_
 
 
 def apply(record: Record, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
-    """Make the finished head that a record describes: its image, the network's input, and its labels.
+    """Make the finished head that a record, drawn with this map's table, describes: its image and its labels.
 
-    Args:
-        record: drawn with this map's table.
-        label_map: on the device that is to do the work.
-        grid: where the voxels of the sample lie.
-        limits: intensities before gamma that become 0 and 1, by default the image's own extremes; pass a whole head's
-            limits to make a crop of it.
+    It is computed on the label map's device. `limits` are intensities before gamma that become 0 and 1, by default the
+    image's own extremes; pass a whole head's limits to make a crop of it.
     """
     return run(record, HeadState.of_map(label_map, grid, limits))
 
@@ -44,12 +40,8 @@ def deformed(record: Record, label_map: LabelMap, grid: Grid) -> HeadState:
 def steady_limits(record: Record, head: HeadState, grid: Grid) -> tuple[float, float] | None:
     """Return limits that make voxels larger than 1 mm as bright as those of 1 mm; None if they are not larger.
 
-    Averaged voxels are less noisy and have milder extremes, so their own would stretch the contrast.
-
-    Args:
-        record: of the head.
-        head: with deformed labels; it is not changed but for its image.
-        grid: of the head.
+    Averaged voxels are less noisy and have milder extremes, so their own would stretch the contrast. Only the image of
+    the head, whose labels are deformed, is changed.
     """
     if grid.spacing <= 1.0:
         return None
@@ -64,11 +56,7 @@ def steady_limits(record: Record, head: HeadState, grid: Grid) -> tuple[float, f
 def apply_batch(
     records: Sequence[Record], label_maps: Sequence[LabelMap], grids: Sequence[Grid], values: Sequence[int]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Make several samples of one shape.
-
-    Returns:
-        images (B, 1, X, Y, Z) float32 and targets (B, X, Y, Z) uint8 channels of `values`.
-    """
+    """Make samples of one shape: images (B, 1, X, Y, Z) float32, targets (B, X, Y, Z) uint8 channels of `values`."""
     made = [apply(*each) for each in zip(records, label_maps, grids, strict=True)]
     return torch.stack([s.image for s in made])[:, None], torch.stack([s.target(values) for s in made])
 
@@ -119,20 +107,12 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
 
 
 def replay(
-    record: Record,
-    label_map: LabelMap,
-    affine: np.ndarray,
-    shape: Sequence[int] | None = None,
+    record: Record, label_map: LabelMap, affine: np.ndarray, shape: Sequence[int] | None = None,
     spacing: float | None = None,
-) -> Synthesized:
-    """Make the scan that a record describes.
+) -> Synthesized:  # fmt: skip
+    """Make the scan that a record describes, on the label map's device.
 
-    Args:
-        record: as drawn for this label map.
-        label_map: on the device to compute on.
-        affine: of the array the map came from.
-        shape: voxels of a crop at the map's spacing, or None for the map's whole grid.
-        spacing: voxel size of a quick look at the same field of view, mm; by default the map's.
+    `affine` is that of the array the map came from; see `sample_grid` for shape and spacing.
     """
     grid = sample_grid(record, label_map, shape, spacing)
     head = deformed(record, label_map, grid)
@@ -147,10 +127,9 @@ def replay(
 def sample_grid(
     record: Record, label_map: LabelMap, shape: Sequence[int] | None = None, spacing: float | None = None
 ) -> Grid:
-    """Return the grid of a sample; see `replay`.
+    """Return the grid of a sample: the map's, or a crop of `shape` voxels at its spacing.
 
-    Raises:
-        InputError: the spacing is not positive.
+    `spacing` (mm) is the voxel size of a quick look at the same field of view; InputError if it is not positive.
     """
     own = label_map.spacing
     grid = full_grid(label_map) if shape is None else crop_grid(label_map, shape, record["crop"]["at"], own)
@@ -164,22 +143,16 @@ def sample_grid(
 
 def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.ndarray:
     """Return the affine of a grid, given that of the array the label map came from."""
-    scale = grid.spacing / label_map.spacing
-    first = [
-        o / label_map.spacing + c + s for o, c, s in zip(grid.origin, label_map.center, label_map.offset, strict=True)
-    ]
+    m, scale = label_map, grid.spacing / label_map.spacing
     step = np.diag([scale, scale, scale, 1.0])
-    step[:3, 3] = first
+    step[:3, 3] = [o / m.spacing + c + s for o, c, s in zip(grid.origin, m.center, m.offset, strict=True)]
     return affine @ step
 
 
 def synthesize(
-    label_map: Volume | LabelMap | str | os.PathLike,
-    priors: GenerativeModel | str | Path = "synthseg",
-    seed: int = 0,
-    shape: Sequence[int] | None = None,
-    device: str = "cpu",
-) -> Synthesized:
+    label_map: Volume | LabelMap | str | os.PathLike, priors: GenerativeModel | str | Path = "synthseg", seed: int = 0,
+    shape: Sequence[int] | None = None, device: str = "cpu",
+) -> Synthesized:  # fmt: skip
     """Draw a synthetic scan and its segmentation target from a label map.
 
     Args:
@@ -204,11 +177,7 @@ def picked(sources: Sequence[Path], seed: int) -> Path:
 
 
 def label_map_files(path: Path) -> list[Path]:
-    """Return the label maps that a path stands for.
-
-    Raises:
-        InputError: if there are none.
-    """
+    """Return the label maps that a file or folder stands for; InputError if there are none."""
     if path.is_dir():
         from napari_synthseg.io.formats import scan_endings, suffix
 

@@ -28,13 +28,9 @@ STEPS: dict[str, type[Step]] = {}
 
 
 class Rng:
-    """A stream of random numbers for one step, so that a new step changes nobody else's draws.
+    """A stream of random numbers for one step, given the seed of the draw: a new step changes nobody else's draws.
 
-    Every method but `seed` takes one number from the stream (`triple` three), whatever its arguments are.
-
-    Args:
-        seed: of the whole draw.
-        name: of the step.
+    Every method takes one number from the stream (`triple` three), whatever its arguments are.
     """
 
     def __init__(self, seed: int | str, name: str = "") -> None:
@@ -49,7 +45,6 @@ class Rng:
         return low + (high - low) * self._random.random()
 
     def triple(self, bounds: Range) -> Triple:
-        """Draw uniformly for each of three axes."""
         return self(*bounds), self(*bounds), self(*bounds)
 
     def log(self, low: float, high: float) -> float:
@@ -62,11 +57,9 @@ class Rng:
 
     @staticmethod
     def quantile(u: float) -> float:
-        """Return the standard normal's value below which a fraction `u` lies."""
         return NormalDist().inv_cdf(min(max(u, 1e-12), 1 - 1e-12))
 
     def chance(self, probability: float) -> bool:
-        """Draw True with a probability."""
         return self() < probability
 
     def choice(self, count: int) -> int:
@@ -79,13 +72,7 @@ class Rng:
 
 
 class Drawing:
-    """One draw of a generator: each step draws from its own stream, so that steps may ask for each other's params.
-
-    Args:
-        steps: of the generator.
-        label_map: the map to be turned into an image, of which only the table is used; None for real scans.
-        seed: of the draw.
-    """
+    """One draw of a generator: each step draws from its own stream, so that steps may ask for each other's params."""
 
     def __init__(self, steps: Sequence[Step], label_map: LabelMap | None, seed: int) -> None:
         self._steps = {step.name: step for step in steps}
@@ -114,21 +101,18 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Step:
-    """What steps have in common; a class with a `name` registers itself.
-
-    Class attributes, which stand in the head of a class: `class Bias(Step, name="bias", title="Bias field", place=50)`:
-        name: of its stream, and of its params in records.
-        title: heading of its fields in forms.
-        place: steps are applied in the order of this number.
-        models: generative models that it belongs to.
-        columns: of tables of records.
-    """
+    """What steps have in common; a class registers itself: `class Bias(Step, name="bias", title=..., place=50)`."""
 
     name: ClassVar[str]
+    """Of its stream, and of its params in records."""
     title: ClassVar[str]
+    """Heading of its fields in forms."""
     place: ClassVar[float]
+    """Steps are applied in the order of this number."""
     models: ClassVar[tuple[str, ...]] = ("brains",)
+    """Generative models that it belongs to."""
     columns: ClassVar[Columns] = {}
+    """Of tables of records."""
     apply: ClassVar[Callable[..., None]]
     """Changes a head or scene in place; its keywords are what `sample` draws."""
 
@@ -143,10 +127,7 @@ class Step:
         check(self, "prior")
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params | None:
-        """Draw the params of `apply`; None to leave the step out.
-
-        As many numbers are taken whatever the parameters are, so that changing one changes nothing else.
-        """
+        """Draw the params of `apply`, or None; take as many numbers whatever the parameters are."""
         raise NotImplementedError
 
     def milder(self, strength: float) -> Self:

@@ -89,14 +89,9 @@ def rows_of(targets: Sequence[int]) -> dict[str, Any]:
 
 
 def split(
-    image: np.ndarray,
-    labels: np.ndarray,
-    *,
-    seed: int = 0,
-    name: str = "",
-    parts: int = PARTS,
+    image: np.ndarray, labels: np.ndarray, *, seed: int = 0, name: str = "", parts: int = PARTS,
     backgrounds: Sequence[int] = BACKGROUNDS,
-) -> Split:
+) -> Split:  # fmt: skip
     """Cluster the intensities of a labelled scan.
 
     A label with fewer than `FEWEST` voxels for each of its classes, or fewer gray levels than classes, gets as many
@@ -104,7 +99,7 @@ def split(
 
     Args:
         image: (X, Y, Z) intensities in any unit.
-        labels: (X, Y, Z) whole numbers, 0 for the background; as many voxels along each axis as wished, of one size.
+        labels: (X, Y, Z) whole numbers, 0 for the background; isotropic voxels.
         seed: of the voxels that mixtures are fitted to, and of where the fits start.
         name: shown in records.
         parts: classes of each label; 1 leaves them whole.
@@ -129,17 +124,10 @@ def split(
     inside = levels[index == 1]
     tables = {n: _table([clusters(inside, n, rng), *foreground]) for n in backgrounds}
     whole = np.argwhere(index > 1)
-    middle = (whole.min(0) + whole.max(0)) / 2 + MARGIN
-    shape: tuple[int, int, int] = labels.shape
-    plain = LabelMap(
-        index=torch.from_numpy(np.pad(index, MARGIN)),
-        **rows_of(rows),
-        center=tuple(float(c) for c in middle),  # type: ignore[arg-type]
-        offset=(-MARGIN,) * 3,
-        shape=shape,
-        field_mm=tuple(float(n) for n in shape),  # type: ignore[arg-type]
-        name=name,
-    )
+    x, y, z = ((whole.min(0) + whole.max(0)) / 2 + MARGIN).tolist()
+    field: Any = tuple(float(n) for n in labels.shape)
+    plain = LabelMap(torch.from_numpy(np.pad(index, MARGIN)), **rows_of(rows), center=(x, y, z), offset=(-MARGIN,) * 3,
+                     shape=labels.shape, field_mm=field, name=name)  # fmt: skip
     return Split(plain, torch.from_numpy(np.pad(levels, MARGIN)), tables, rows)
 
 
@@ -154,12 +142,9 @@ def gray_levels(image: np.ndarray) -> np.ndarray:
 
 
 def clusters(levels: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Cluster (LEVELS,) gray levels into up to `n` uint8 classes by a Gaussian mixture; darker ones come first.
+    """Return the class (LEVELS,) uint8 of each gray level: a mixture of up to `n` Gaussians, fitted to some voxels.
 
-    Args:
-        levels: of the voxels to be divided.
-        n: classes wanted.
-        rng: chooses the voxels that are looked at, and where the fit starts.
+    Darker ones come first; `rng` chooses the voxels that are looked at, and where the fit starts.
     """
     count = np.bincount(levels.reshape(-1), minlength=LEVELS)
     start = int(rng.integers(2**31))

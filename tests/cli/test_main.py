@@ -408,13 +408,14 @@ def test_synthesize_replaces_nothing_unless_asked(label_map, tmp_path, capsys):
 
 
 def test_synthesize_takes_class_priors(label_map, tmp_path, capsys):
-    priors = tmp_path / "t1.tsv"
-    priors.write_text("structure\tmean\tsd\n3\t40\t0\n2\t200\t0\n")
-    words = [str(label_map), "-o", str(tmp_path / "out"), "--preset", "synthseg-rc", "--class-priors", str(priors)]
+    priors = tmp_path / "t1.json"
+    given = {"class_means": [[40.0, 0.0]] * 48, "class_stds": [[0.0, 0.0]] * 48}
+    priors.write_text(json.dumps({"preset": "synthseg-rc", "steps": {"contrast": given}}))
+    words = [str(label_map), "-o", str(tmp_path / "out"), "--priors", str(priors)]
     assert cli.main(["synthesize", *words]) == cli.DONE
     record = json.loads((tmp_path / "out" / "truth_labels_0000_record.json").read_text())
     drawn = record["steps"]["contrast"]
-    assert record["class_priors"] == "t1.tsv" and drawn["contrast"] == "given" and {40, 200} <= set(drawn["means"])
+    assert drawn["contrast"] == "given" and set(drawn["means"]) == {40}
 
 
 def test_degrade_is_seeded_and_writes_records(scan, tmp_path, capsys):

@@ -199,8 +199,6 @@ def test_one_contrast_needs_class_priors() -> None:
     with pytest.raises(InputError, match="napari-synthseg priors SCANS"):
         load_priors("synthseg-rc")
     assert load_priors("synthseg-rc", ["class_means=50:1", "class_stds=2:0"])["contrast"].class_means == ((50, 1),)
-    given = load_priors("synthseg-rc", (), (((60.0, 1.0),), ((2.0, 0.0),)))
-    assert given["contrast"].class_means == ((60, 1),)
 
 
 def test_any_resolution_is_asked_for_by_settings() -> None:

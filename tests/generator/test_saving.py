@@ -9,9 +9,9 @@ import pytest
 
 from napari_synthseg import io
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.files import free_stem, save_sample
 from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.sample import Synthesized
-from napari_synthseg.generator.saving import free_stem, save_sample
 from napari_synthseg.io import read_labels, read_volume
 from napari_synthseg.volume import Volume
 from tests.generator.builders import record

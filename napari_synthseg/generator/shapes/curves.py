@@ -21,10 +21,7 @@ FIELD_GRID = 80
 def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor:
     """Return the points of an outline, (anchors * steps, 2) float64 (row, column), on the CPU.
 
-    Args:
-        outline: the curve.
-        scale: 1 is the curve itself; less lies inside, for walls and holes.
-        steps: points of each segment.
+    With a scale below 1 they lie inside it, for walls and holes.
     """
     g = torch.Generator().manual_seed(outline.seed)
     n = outline.anchors
@@ -61,12 +58,9 @@ def curve(outline: Outline, scale: float = 1.0, steps: int = 12) -> torch.Tensor
 def fill(
     points: torch.Tensor, shape: tuple[int, int], device: torch.device | str = "cpu"
 ) -> tuple[tuple[slice, slice], torch.Tensor] | None:
-    """Find the pixels whose centers lie inside a closed polygon, by the even-odd rule.
+    """Find the pixels of an image (rows, columns) whose centers lie inside a closed polygon, by the even-odd rule.
 
-    Args:
-        points: (P, 2) (row, column) in pixels on the CPU; the first pixel reaches from 0 to 1.
-        shape: (rows, columns) of the image.
-        device: where to fill.
+    `points` (P, 2) are (row, column) in pixels on the CPU; the first pixel reaches from 0 to 1.
 
     Returns:
         The part of the image that holds the polygon, and a bool mask of that part; None if it lies outside.
@@ -114,16 +108,11 @@ def _enlarging(size: int, knots: int, device: torch.device) -> torch.Tensor:
 def diffeomorphism(std: float, points: int, seed: int, grid: tuple[int, int], side: float = 1.0) -> torch.Tensor:
     """Draw a displacement field (2, rows, columns) on the CPU: a stationary velocity field by scaling and squaring.
 
-    Args:
-        std: standard deviation of the velocity, as a fraction of the longer side.
-        points: control points along the longer side.
-        seed: of the control points.
-        grid: (rows, columns) of the result.
-        side: longer side in the units of the result.
+    The velocity has the standard deviation `std` (a fraction of the longer side, which is `side` in the units of the
+    result) at `points` control points along the longer side.
     """
     g = torch.Generator().manual_seed(seed)
-    longest = max(grid)
-    knots = tuple(max(3, round(points * n / longest)) for n in grid)
+    knots = tuple(max(3, round(points * n / max(grid))) for n in grid)
     velocity = enlarge(std * torch.randn(2, *knots, generator=g), grid)
     base, to_unit = _sampling(grid)
     u = velocity / 2**SQUARINGS
@@ -141,10 +130,7 @@ def _sampling(grid: tuple[int, int], device: torch.device | str = "cpu") -> tupl
 
 
 def moved(points: torch.Tensor, displacement: torch.Tensor, extent: tuple[float, float]) -> torch.Tensor:
-    """Displace points of a curve (P, 2) (row, column).
-
-    `displacement` (2, h, w) covers the extent (rows, columns of the image), all in the units of the points.
-    """
+    """Displace points (P, 2) (row, column) by a field (2, h, w) that covers the extent, in the units of the points."""
     where = torch.stack([points[:, 1] / extent[1], points[:, 0] / extent[0]], -1).float() * 2 - 1
     shift = F.grid_sample(displacement[None], where[None, None], padding_mode="border", align_corners=True)[0, :, 0]
     return points + shift.T.double()
@@ -153,22 +139,15 @@ def moved(points: torch.Tensor, displacement: torch.Tensor, extent: tuple[float,
 def touching_regions(
     count: int, points: float, seed: int, displacement: torch.Tensor, shape: tuple[int, int], device: torch.device | str
 ) -> torch.Tensor:
-    """Draw a label map in the manner of SynthMorph: the largest of `count` smooth random fields, warped.
+    """Draw a label map (rows, columns) uint8 like SynthMorph's: the largest of `count` smooth random fields, warped.
 
-    Args:
-        count: labels.
-        points: control points of each field along the longer side.
-        seed: of the fields.
-        displacement: (2, h, w), as a fraction of the longer side; the label fields are warped on this grid.
-        shape: (rows, columns) of the result, uint8.
-        device: of the result.
+    Fields have `points` control points along the longer side, and are warped on the grid of `displacement` (2, h, w),
+    fractions of the longer side.
     """
     g = torch.Generator().manual_seed(seed)
     grid = (displacement.shape[1], displacement.shape[2])
-    longest = max(grid)
-    knots = tuple(max(2, math.ceil(points * n / longest)) + 2 for n in grid)
-    fields = torch.randn(count, *knots, generator=g)
-    fields = enlarge(fields.to(device), grid)
+    knots = tuple(max(2, math.ceil(points * n / max(grid))) + 2 for n in grid)
+    fields = enlarge(torch.randn(count, *knots, generator=g).to(device), grid)
     base, to_unit = _sampling(grid, device)
     where = base + displacement.to(device).flip(0).permute(1, 2, 0) * to_unit
     fields = F.grid_sample(fields[None], where[None], padding_mode="reflection", align_corners=True)[0]
@@ -183,7 +162,7 @@ def touching_regions(
 
 
 def gaps(labels: torch.Tensor, reach: torch.Tensor) -> torch.Tensor:
-    """Return where regions are eroded, (rows, columns) bool: pixels nearer to another region than their label's reach.
+    """Return where regions are eroded, (rows, columns) bool: nearer to another region than their label's reach.
 
     `reach` (K,) is in whole pixels for each label, 0 for none, on the CPU.
     """

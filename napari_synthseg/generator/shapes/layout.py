@@ -24,35 +24,31 @@ Floats = tuple[float, ...]
 
 @dataclass(frozen=True)
 class Outline:
-    """A closed curve of cubic Bezier segments; lengths are fractions of the image's longer side."""
+    """A closed curve of cubic Bezier segments; lengths are fractions of the image's longer side.
+
+    `radius` is the mean distance of its control points from the center and `roughness` the relative deviation of these
+    distances; `elongation` is length over width. `angle` is that of the long axis, `bend` the angle between its ends
+    and its middle, radians. `anchors` counts the segments; `seed` is that of distances, angles and handles.
+    """
 
     row: float
     column: float
     radius: float
-    """Mean distance of the control points from the center."""
     elongation: float
-    """Length over width."""
     angle: float
-    """Of the long axis, radians."""
     bend: float
-    """Angle between the ends and the middle of the long axis, radians."""
     roughness: float
-    """Relative standard deviation of the control points' distances from the center."""
     anchors: int
-    """Number of segments of the curve."""
     seed: int
-    """Of distances, angles and handles."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """A filled outline."""
+    """A filled outline (scale 1), or what lies inside it (less), of an object with a number from 1 on."""
 
     outline: Outline
     scale: float
-    """1 for the outline itself, less for what lies inside it."""
     object: int
-    """Number of the object it belongs to, from 1."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> Part:
@@ -64,36 +60,26 @@ class Part:
         return math.hypot(a.row - b.row, a.column - b.column) < 0.35 * b.radius and self.scale * a.radius < b.radius
 
 
+def extent_of(rows: int, columns: int) -> tuple[float, float]:
+    """Return both as fractions of the longer one."""
+    return rows / max(rows, columns), columns / max(rows, columns)
+
+
 def draw_body(rng: Rng, size: tuple[float, float], priors: Shapes) -> Outline:
-    upright = size[0] > size[1]
-    ratio = max(size) / min(size)
-    return Outline(
-        row=size[0] * rng(0.46, 0.54),
-        column=size[1] * rng(0.46, 0.54),
-        radius=math.sqrt(size[0] * size[1]) * rng(0.38, 0.56),
-        elongation=ratio * rng.log(1.0, 1.25),
-        angle=(math.pi / 2 if upright else 0.0) + rng(-0.2, 0.2),
-        bend=0.0,
-        roughness=0.35 * rng(*priors.roughness),
-        anchors=8 + round(6 * rng()),
-        seed=rng.seed(),
-    )
+    """Draw the outline that everything lies in, upright if the image (rows, columns) is."""
+    turn = math.pi / 2 if size[0] > size[1] else 0.0
+    row, column = size[0] * rng(0.46, 0.54), size[1] * rng(0.46, 0.54)
+    radius = math.sqrt(size[0] * size[1]) * rng(0.38, 0.56)
+    elongation, angle = max(size) / min(size) * rng.log(1.0, 1.25), turn + rng(-0.2, 0.2)
+    roughness, anchors = 0.35 * rng(*priors.roughness), 8 + round(6 * rng())
+    return Outline(row, column, radius, elongation, angle, 0.0, roughness, anchors, rng.seed())
 
 
 def _shape(rng: Rng, row: float, column: float, radius: float, priors: Shapes) -> Outline:
     elongation = rng.log(*priors.elongation)
     bend, roughness = rng(*priors.bend), rng(*priors.roughness)
-    return Outline(
-        row=row,
-        column=column,
-        radius=radius,
-        elongation=elongation,
-        angle=rng(0, math.pi),
-        bend=bend if elongation > 1.4 else 0.0,
-        roughness=roughness * rng(),
-        anchors=5 + round(9 * rng()),
-        seed=rng.seed(),
-    )
+    angle, bend = rng(0, math.pi), bend if elongation > 1.4 else 0.0
+    return Outline(row, column, radius, elongation, angle, bend, roughness * rng(), 5 + round(9 * rng()), rng.seed())
 
 
 def draw_objects(rng: Rng, priors: Shapes, size: tuple[float, float], body: Outline | None) -> list[Part]:

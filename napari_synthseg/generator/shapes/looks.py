@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.nn import functional as F
@@ -20,14 +21,10 @@ WINDOW = (0.005, 0.995)
 """Quantiles that become 0 and 1."""
 
 
-def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
+def perlin(shape: Sequence[int], cells: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
     """Draw Perlin's gradient noise (rows, columns), mean 0, deviation near 1, as two matrix products.
 
-    Args:
-        shape: (rows, columns).
-        cells: lattice cells along the longer side.
-        seed: of the lattice's gradients.
-        device: of the result.
+    `cells` of the lattice lie along the longer side.
     """
     g = torch.Generator().manual_seed(seed)
     longest = max(shape)
@@ -39,7 +36,7 @@ def perlin(shape: tuple[int, int], cells: float, seed: int, device: torch.device
 
 
 def _lattice(size: int, step: float, knots: int, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Perlin's fading weights of each pixel for the lattice lines, and the weights times the distances from them."""
+    """Return Perlin's fading weights of each pixel for the lattice lines, and these times the distances from them."""
     at = (torch.arange(size, device=device) + 0.5) * step
     low = at.floor()
     t = at - low
@@ -53,11 +50,10 @@ def _lattice(size: int, step: float, knots: int, device: torch.device | str) -> 
 
 
 def fractal(
-    shape: tuple[int, int], cells: float, seed: int, device: torch.device | str = "cpu", octaves: int = 3
+    shape: Sequence[int], cells: float, seed: int, device: torch.device | str = "cpu", octaves: int = 3
 ) -> torch.Tensor:
-    """Octaves of Perlin noise, each twice as fine and half as strong; standard deviation near 1."""
-    total = torch.zeros(shape, device=device)
-    power = 0.0
+    """Add octaves of Perlin noise, each twice as fine and half as strong; standard deviation near 1."""
+    total, power = torch.zeros(tuple(shape), device=device), 0.0
     for k in range(octaves):
         fineness = cells * 2**k
         if k and fineness > max(shape) / 3:
@@ -68,58 +64,49 @@ def fractal(
 
 
 def smooth_field(shape: tuple[int, int], points: int, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """A smooth random field from normal control points; standard deviation below 1."""
+    """Draw a smooth random field from normal control points; standard deviation below 1."""
     g = torch.Generator().manual_seed(seed)
     return enlarge(torch.randn(points, points, generator=g).to(device), shape)
 
 
-def white(shape: tuple[int, ...], seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """White Gaussian noise, drawn on the device."""
-    out = torch.empty(shape, device=device)
-    return out.normal_(generator=torch.Generator(device=device).manual_seed(seed))
+def white(shape: Sequence[int], seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Draw white Gaussian noise on the device."""
+    return torch.empty(tuple(shape), device=device).normal_(generator=torch.Generator(device).manual_seed(seed))
 
 
-def grainy(shape: tuple[int, int], grain: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
-    """Gaussian noise with standard deviation 1 whose grain is `grain` pixels (standard deviation of its blur)."""
+def grainy(shape: Sequence[int], grain: float, seed: int, device: torch.device | str = "cpu") -> torch.Tensor:
+    """Draw Gaussian noise of standard deviation 1, blurred by `grain` pixels (standard deviation)."""
     noise = white(shape, seed, device)
-    if grain < 0.3:
-        return noise
-    kernel = gauss_kernel(grain)
-    return blur(noise, grain) / float((kernel**2).sum())
+    return noise if grain < 0.3 else blur(noise, grain) / float((gauss_kernel(grain) ** 2).sum())
 
 
 def gaussian(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    """Add noise of one standard deviation everywhere."""
-    return image + strength * grainy(_shape(image), grain, seed, image.device)
+    return image + strength * grainy(image.shape, grain, seed, image.device)
 
 
 def poisson(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
     """Add counting noise, whose variance grows with the intensity (normal approximation, strength at intensity 1)."""
-    return image + strength * image.clamp(min=0).sqrt() * grainy(_shape(image), grain, seed, image.device)
+    return image + strength * image.clamp(min=0).sqrt() * grainy(image.shape, grain, seed, image.device)
 
 
 def speckle(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
-    return image * (1 + strength * grainy(_shape(image), grain, seed, image.device))
+    return image * (1 + strength * grainy(image.shape, grain, seed, image.device))
 
 
 def rician(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
     """Return the magnitude of a signal with Gaussian noise in both channels, as of MR."""
-    real = image + strength * grainy(_shape(image), grain, seed, image.device)
-    return torch.hypot(real, strength * grainy(_shape(image), grain, seed + 1, image.device))
+    return torch.hypot(
+        gaussian(image, strength, seed, grain), strength * grainy(image.shape, grain, seed + 1, image.device)
+    )
 
 
 def perlin_noise(image: torch.Tensor, strength: float, seed: int, grain: float = 0.0) -> torch.Tensor:
     """Add Perlin noise, coarse where the grain is coarse."""
-    return image + strength * perlin(_shape(image), max(image.shape) / (6 + 30 * grain), seed, image.device)
+    return image + strength * perlin(image.shape, max(image.shape) / (6 + 30 * grain), seed, image.device)
 
 
 LIBRARY = {"gaussian": gaussian, "poisson": poisson, "perlin": perlin_noise, "speckle": speckle, "rician": rician}
 """SynthFM's noises: image (rows, columns) of about [0, 1], strength (at intensity 1), seed, grain (correlation, px)."""
-
-
-def _shape(image: torch.Tensor) -> tuple[int, int]:
-    rows, columns = image.shape
-    return rows, columns
 
 
 @functools.lru_cache(maxsize=64)
@@ -152,11 +139,9 @@ def blur(image: torch.Tensor, sigma: float | tuple[float, float]) -> torch.Tenso
     return out.reshape(image.shape)
 
 
-def ramps(shape: tuple[int, int], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions along rows (rows, 1) and columns (1, columns), -0.5 to 0.5 along the longer side, for gradients."""
-    longest = max(shape)
-    rows = (torch.arange(shape[0], device=device) + 0.5 - shape[0] / 2) / longest
-    columns = (torch.arange(shape[1], device=device) + 0.5 - shape[1] / 2) / longest
+def ramps(shape: Sequence[int], device: torch.device | str = "cpu") -> tuple[torch.Tensor, torch.Tensor]:
+    """Return positions along rows (rows, 1) and columns (1, columns), -0.5 to 0.5 along the longer side."""
+    rows, columns = ((torch.arange(n, device=device) + 0.5 - n / 2) / max(shape) for n in shape)
     return rows[:, None], columns[None]
 
 
@@ -173,10 +158,9 @@ def windowed(image: torch.Tensor) -> torch.Tensor:
 
 
 def fan(rows: int, columns: int, values: Floats) -> tuple[float, float, float, float, float] | None:
-    """The geometry of a curved or phased probe, or None for a linear one.
+    """Return row and column of a probe's apex, nearest and farthest distance (pixels) and half its angle (radians).
 
-    Returns:
-        Row and column of the apex, nearest and farthest distance, half the opening angle; pixels and radians.
+    None for a linear one.
     """
     if values[0] < 0.5:
         return None
@@ -187,7 +171,7 @@ def fan(rows: int, columns: int, values: Floats) -> tuple[float, float, float, f
 
 
 def polar(rows: int, columns: int, probe: tuple, device: torch.device | str) -> tuple[torch.Tensor, torch.Tensor]:
-    """Depth (0 to 1) and angle (-1 to 1) of every pixel, both (rows, columns); the fan is where both lie inside."""
+    """Return depth (0 to 1 in the fan) and angle (-1 to 1) of every pixel, both (rows, columns)."""
     apex_row, apex_column, nearest, farthest, half = probe
     down = torch.arange(rows, device=device)[:, None] + 0.5 - apex_row
     right = torch.arange(columns, device=device)[None] + 0.5 - apex_column
@@ -196,7 +180,7 @@ def polar(rows: int, columns: int, probe: tuple, device: torch.device | str) -> 
 
 
 def field_of_view(rows: int, columns: int, values: Floats, device: torch.device | str) -> torch.Tensor | None:
-    """(rows, columns) bool, True where a curved probe sees something; None for a linear one, which sees all."""
+    """Return (rows, columns) bool, True where a curved probe sees something; None for a linear one, which sees all."""
     probe = fan(rows, columns, values)
     if probe is None:
         return None
@@ -238,7 +222,7 @@ def ultrasound(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
 
 
 def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
-    """Decibels lost in up to three shadows, each from some depth on and with soft edges."""
+    """Return the decibels lost in up to three shadows, each from some depth on and with soft edges."""
     g = torch.Generator().manual_seed(seed + 1)
     lost = torch.zeros_like(angle)
     for at, wide, top, dark in torch.rand(round(3 * values[10] ** 2), 4, generator=g).tolist():
@@ -248,7 +232,7 @@ def _shadows(angle: torch.Tensor, depth: torch.Tensor, values: Floats, seed: int
 
 
 def ct(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
-    """A window around soft tissue, with streaks now and then; what is outside the window becomes black or white."""
+    """Apply a window around soft tissue, with streaks now and then; the rest becomes black or white."""
     width = 0.4 + 0.9 * values[0]
     sample = image[:: max(1, image.shape[0] // 64), :: max(1, image.shape[1] // 64)]
     level = float(sample[sample > 0.1].median()) if bool((sample > 0.1).any()) else 0.5
@@ -266,7 +250,7 @@ def ct(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
 
 
 def xray(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
-    """A projection: other structures, ribs or bowel, are seen through what is in the image, with soft edges."""
+    """Project other structures, ribs or bowel, through what is in the image, with soft edges."""
     g = torch.Generator().manual_seed(seed)
     rows, columns = image.shape
     longer = max(rows, columns)
@@ -294,7 +278,7 @@ def xray(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
 
 
 def microscopy(image: torch.Tensor, values: Floats, seed: int) -> torch.Tensor:
-    """Light through cells (halos at their edges, uneven light), or cells that glow on black."""
+    """Let light through cells (halos at their edges, uneven light), or let them glow on black."""
     rows, columns = image.shape
     light = smooth_field((rows, columns), 3, seed, image.device)
     scale = max(0.8, 0.006 * max(rows, columns) * (0.4 + values[1]))

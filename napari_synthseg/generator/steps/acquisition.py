@@ -91,24 +91,14 @@ class Acquisition(Step, name="acquisition", title="Acquisition", place=70, model
         }
 
     def milder(self, strength: float) -> Self:
-        return replace(
-            self,
-            slice_spacing_mm=around(1, self.slice_spacing_mm, strength),
-            p_isotropic_1mm=1.0 - strength * (1.0 - self.p_isotropic_1mm),
-        )
+        spacing, isotropic = around(1, self.slice_spacing_mm, strength), 1.0 - strength * (1.0 - self.p_isotropic_1mm)
+        return replace(self, slice_spacing_mm=spacing, p_isotropic_1mm=isotropic)
 
     @staticmethod
     def apply(
-        head: HeadState,
-        *,
-        direction: int,
-        spacing_mm: float,
-        thickness_mm: float,
-        blur_mm: float,
-        in_plane_blur: float,
-        noise_std: float,
-        noise_seed: int,
-    ) -> None:
+        head: HeadState, *, direction: int, spacing_mm: float, thickness_mm: float, blur_mm: float,
+        in_plane_blur: float, noise_std: float, noise_seed: int,
+    ) -> None:  # fmt: skip
         """Blur (eq. 24), sample the slices (eq. 25), add noise (eq. 2 of SynthSeg+), interpolate back (eq. 26)."""
         from napari_synthseg.generator.head import acquired
 

@@ -67,14 +67,9 @@ class Atrophy(Step, name="atrophy", title="Atrophy", place=5):
 
 @lru_cache(maxsize=2)
 def atrophied(label_map: LabelMap, factor: float, sulci_mm: float) -> LabelMap:
-    """Return the map with ventricles of another volume and a surface of the brain farther inside.
+    """Return the map with ventricles of `factor` times their volume and a surface of the brain farther inside.
 
     The last ones are cached, since one head is made on several grids.
-
-    Args:
-        label_map: with its table.
-        factor: volume of the ventricles over the present one.
-        sulci_mm: retreat of the surface; below 0 it advances.
     """
     import torch
 
@@ -92,15 +87,11 @@ def atrophied(label_map: LabelMap, factor: float, sulci_mm: float) -> LabelMap:
 def _towards_volume(label_map: LabelMap, part: np.ndarray, distance: np.ndarray, factor: float) -> np.ndarray:
     """Return the movement that gives the ventricles another volume; voxels are counted, since distances come in steps.
 
-    Args:
-        label_map: with its table.
-        part: of it, in the box of the brain.
-        distance: to the ventricles, on every n-th voxel of that.
-        factor: volume over the present one.
+    `part` of the map is the box of the brain; `distance` to the ventricles lies on every n-th voxel of it.
     """
-    step = _stride(label_map.spacing)
     from napari_synthseg.volume import bounding_box  # here: slow to import, not needed to open a widget
 
+    step = _stride(label_map.spacing)
     coarse = bounding_box(distance < FADE_MM)
     assert coarse is not None
     fine = tuple(slice(side.start * step, (side.stop - 1) * step + 1) for side in coarse)
@@ -119,12 +110,9 @@ def _towards_volume(label_map: LabelMap, part: np.ndarray, distance: np.ndarray,
 
 
 def _looked_up(part: np.ndarray, moved: np.ndarray, spacing: float) -> np.ndarray:
-    """Return an array whose voxels come from elsewhere, by nearest neighbor.
+    """Return an array (X, Y, Z) whose voxels come from elsewhere, by nearest neighbor.
 
-    Args:
-        part: (X, Y, Z).
-        moved: (3, x, y, z) where from, mm, on every n-th voxel.
-        spacing: of the array, mm.
+    `moved` (3, x, y, z) says where from, mm, on every n-th voxel.
     """
     import torch
     from torch.nn import functional as F
@@ -146,17 +134,14 @@ def _stride(spacing: float) -> int:
 
 @lru_cache(maxsize=20)
 def _distances(label_map: LabelMap) -> tuple[tuple[slice, ...], np.ndarray, np.ndarray]:
-    """Return signed distances (mm, negative inside) to the ventricles and to the outside of the brain, in a box.
+    """Return the part of the map that holds the brain, and signed distances (mm, negative inside) on every n-th voxel.
 
-    Returns:
-        Part of the map that holds the brain, and both distances on every n-th voxel of it; those to ventricles that
-        are not there are infinite.
+    They are those to the ventricles, infinite if there are none, and to the outside of the brain.
     """
-    index = label_map.index.cpu().numpy()
-    brain = np.array([t > 0 and t != 24 for t in label_map.targets] + [False] * (256 - len(label_map.targets)))[index]
-    step = _stride(label_map.spacing)
     from napari_synthseg.volume import bounding_box
 
+    index, step = label_map.index.cpu().numpy(), _stride(label_map.spacing)
+    brain = np.array([t > 0 and t != 24 for t in label_map.targets] + [False] * (256 - len(label_map.targets)))[index]
     box = bounding_box(brain, round((RIM_MM + 3) / label_map.spacing)) or (slice(0, 1),) * 3
     ventricles = label_map.is_one_of(VENTRICLES)[index[box]]
     found = (_signed(mask, label_map.spacing, step) for mask in (ventricles, ~brain[box]))
@@ -179,11 +164,7 @@ def _signed(mask: np.ndarray, spacing: float, step: int) -> np.ndarray:
 def _movement(distance: np.ndarray, border: float, low: float, high: float, spacing: float) -> np.ndarray:
     """Return the (3, X, Y, Z) shifts (mm) to where labels come from, which carry the surface to another distance.
 
-    Args:
-        distance: signed distance to the surface, mm.
-        border: where the surface is to lie.
-        low, high: distances from which on nothing moves.
-        spacing: of the voxels, mm.
+    The signed distance to it becomes 0 at `border`; beyond `low` and `high` nothing moves.
     """
     from scipy.ndimage import gaussian_filter
 

@@ -38,11 +38,9 @@ class Contrast(Step, name="contrast", title="Gaussian mixture", place=40):
     """Draw the Gaussian mixture."""
 
     columns: ClassVar[Columns] = {
-        "contrast": (
-            "How the intensities were drawn: each structure its own, by tissue, or from given priors.",
-            cell("contrast"),
-        )
-    }
+        "contrast": ("How the intensities were drawn: each structure its own, by tissue, or from given priors.",
+                     cell("contrast"))
+    }  # fmt: skip
 
     mean: Annotated[Range, INTENSITY, Info(label="Means", symbol="a_μ, b_μ", equation="eq. 11",
                                            slider=(0, 255), step=1)] = (10, 240)  # fmt: skip
@@ -111,17 +109,9 @@ class Contrast(Step, name="contrast", title="Gaussian mixture", place=40):
 def tissue_gaussians(
     label_map: LabelMap, gaussians: Sequence[tuple[float, float]], bounds: Range, rng: Rng, ordered: bool
 ) -> list[tuple[float, float]]:
-    """Replace the Gaussians of brain classes by those of their tissue.
+    """Replace the Gaussians (C,) of brain classes by those of their tissue; means are clamped to `bounds`.
 
-    Args:
-        label_map: whose table says which class is which structure.
-        gaussians: (C,) independent draws of mean and standard deviation, kept for classes outside the brain.
-        bounds: range of the means; results are clamped to it.
-        rng: a stream.
-        ordered: fluid is darkest and white matter brightest.
-
-    Returns:
-        (C,) new means and standard deviations.
+    If `ordered`, fluid is darkest and white matter brightest.
     """
     tissues = [rng(*bounds) for _ in range(3)]
     fluid, gray, white = sorted(tissues) if ordered else tissues
@@ -133,12 +123,10 @@ def tissue_gaussians(
         key = min(value, label_map.values[partner])  # both sides look alike
         mix, jitter, scale = draws[seen.setdefault(key, c)]
         if key in FLUID:
-            mean = fluid + 6.0 * jitter
+            new[c] = fluid + 6.0 * jitter, brain_std * scale
         elif key in WHITE_FRACTION:
             mean = gray + (white - gray) * _between(WHITE_FRACTION[key], mix) + 4.0 * jitter
-        else:
-            continue
-        new[c] = mean, brain_std * scale
+            new[c] = mean, brain_std * scale
     return [(min(max(mean, bounds[0]), bounds[1]), std) for mean, std in new]
 
 

@@ -68,8 +68,7 @@ class Gamma(Step, name="gamma", title="Intensity augmentation", place=60, models
     """Rescale to [0, 1] and raise to a random power."""
 
     columns: ClassVar[Columns] = {
-        "gamma": ("Exponent of the intensities: below 1 brightens, above 1 darkens.", cell("gamma", 2))
-    }
+        "gamma": ("Exponent of the intensities: below 1 brightens, above 1 darkens.", cell("gamma", 2))}  # fmt: skip
 
     gamma_variance: Annotated[
         float, Info(symbol="σ²_γ", unit="log exponent", equation="eq. 18", low=0, slider=(0, 2), step=0.05)

@@ -23,15 +23,11 @@ class ShownLabels(Step, name="labels", title="Labels", place=30):
     """Choose whose intensity each label shows, and what it is in the target (section 3.1.5)."""
 
     columns: ClassVar[Columns] = {
-        "skull strip": (
-            "Whether everything outside the brain was removed.",
-            lambda params: {"none": "no", "all": "yes", "keep-csf": "yes, CSF stays"}[params["skull_strip"]],
-        ),
-        "lesions": (
-            "Whether white matter lesions, if the map has them, look different from white matter.",
-            cell("lesions"),
-        ),
-    }
+        "skull strip": ("Whether everything outside the brain was removed.", lambda params: {
+            "none": "no", "all": "yes", "keep-csf": "yes, CSF stays"}[params["skull_strip"]]),
+        "lesions": ("Whether white matter lesions, if the map has them, look different from white matter.",
+                    cell("lesions")),
+    }  # fmt: skip
 
     skull_strip: Annotated[Probability, Info(label="Skull stripping", equation="Table S2")] = 0.5
     """How often everything outside the brain is removed."""
@@ -46,11 +42,7 @@ class ShownLabels(Step, name="labels", title="Labels", place=30):
 
     @staticmethod
     def apply(head: HeadState, *, skull_strip: str, lesions: bool) -> None:
-        """Fill the tables of the head.
-
-        Removed labels show background; dropped lesions show white matter; where lesions are painted, those of the map
-        look like them.
-        """
+        """Fill the tables: removed labels show background, dropped lesions white matter, others as painted ones."""
         own, whole = head.source_map, head.label_map
         k = len(own.values)
         shown = list(range(len(whole.values)))
@@ -141,15 +133,9 @@ class Lesions(Step, name="lesions", title="White matter lesions", place=10):
         low, high = self.lesion_load_ml
         bounds = drawing.step("contrast").mean, drawing.step("contrast").std
         mean, std = _gaussian(drawing.label_map, contrast, slots, u, *bounds)
-        return {
-            "load_ml": low + (high - low) * load**SKEW,
-            "periventricular": periventricular,
-            "size_mm3": self.lesion_size_mm3,
-            "symmetry": symmetry,
-            "mean": mean,
-            "std": std,
-            "seed": seed,
-        }
+        return {"load_ml": low + (high - low) * load**SKEW, "periventricular": periventricular,
+                "size_mm3": self.lesion_size_mm3, "symmetry": symmetry, "mean": mean, "std": std,
+                "seed": seed}  # fmt: skip
 
     @staticmethod
     def apply(head: HeadState, *, mean: float, std: float, **painting: Any) -> None:

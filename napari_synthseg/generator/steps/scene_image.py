@@ -22,13 +22,12 @@ INTENSITY, TEXTURE = Info(unit="intensity, 0-1"), Info(group="Noise and texture"
 NOISES = ("gaussian", "poisson", "perlin", "speckle", "rician")
 """The paper's library."""
 NOISES_OF = {
-    "ct": ("gaussian",),
-    "mr": ("rician",),
-    "xray": ("poisson",),
-    "microscopy": ("poisson", "gaussian"),
+    "ct": ("gaussian",), "mr": ("rician",), "xray": ("poisson",), "microscopy": ("poisson", "gaussian"),
     "ultrasound": ("gaussian",),
-}
+}  # fmt: skip
 """Those that a modality is known for."""
+TABLES = ("noise_stds", "textures", "row_gradients", "column_gradients")
+"""By region: deviations of noise and texture, gradients down and to the right."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class Intensities(Step, name="intensities", title="Intensities", place=40, model
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params:
         means, typical, level_of = self._means(rng, drawing)
-        n = len(means)
+        n, limit = range(len(means)), 0.5 * typical + 0.005
         alike = rng.chance(0.4)  # one tissue: texture does not give regions away
         noise, texture = rng(*self.region_noise), rng(*self.texture)
 
@@ -60,20 +59,18 @@ class Intensities(Step, name="intensities", title="Intensities", place=40, model
             return rng(*self.gradient) * (1.0 if rng.chance(0.5) else -1.0)
 
         rows, columns = slope(), slope()
-        stds = [noise if alike else rng(*self.region_noise) for _ in range(n)]
-        limit = 0.5 * typical + 0.005
-        textures = [min(texture if alike else rng(*self.texture) * rng(), limit) for _ in range(n)]
-        down = [rows if alike else 0.5 * slope() for _ in range(n)]
-        right = [columns if alike else 0.5 * slope() for _ in range(n)]
-        for values in (stds, textures, down, right):
+        tables = {
+            "noise_stds": [noise if alike else rng(*self.region_noise) for _ in n],
+            "textures": [min(texture if alike else rng(*self.texture) * rng(), limit) for _ in n],
+            "row_gradients": [rows if alike else 0.5 * slope() for _ in n],
+            "column_gradients": [columns if alike else 0.5 * slope() for _ in n],
+        }
+        for values in tables.values():
             values[OUTSIDE] = 0.0
             values[FIRST:] = [values[FIRST + k] for k in level_of]
         return {
             "means": tuple(means),
-            "noise_stds": tuple(stds),
-            "textures": tuple(textures),
-            "row_gradients": tuple(down),
-            "column_gradients": tuple(right),
+            **{name: tuple(values) for name, values in tables.items()},
             "texture_cells": rng.log(*self.texture_grid),
             "texture_seed": rng.seed(),
             "grain": max(0.0, rng(-0.6, 1.3)),
@@ -123,23 +120,23 @@ class Intensities(Step, name="intensities", title="Intensities", place=40, model
 
     @staticmethod
     def apply(
-        scene: SceneState,
-        *,
-        means: Floats,
-        noise_stds: Floats,
-        textures: Floats,
-        row_gradients: Floats,
-        column_gradients: Floats,
-        texture_cells: float,
-        texture_seed: int,
-        grain: float,
-        noise_seed: int,
-        typical: float = 0.0,
-    ) -> None:
+        scene: SceneState, *, means: Floats, texture_cells: float, texture_seed: int, grain: float, noise_seed: int,
+        typical: float = 0.0, **tables: Floats,
+    ) -> None:  # fmt: skip
         """Fill the regions; `grain` is the correlation of noise in pixels, `typical` a contrast of the scene."""
-        scene.join_levels(means)
-        table = (means, noise_stds, textures, row_gradients, column_gradients)
-        scene.fill(table, texture_cells, texture_seed, grain, noise_seed)
+        import numpy as np
+        import torch
+
+        from napari_synthseg.generator.shapes import looks
+
+        if scene.labels and not scene.gaps:  # nothing parts labels of one intensity: they are one object
+            scene.owner[FIRST : FIRST + scene.labels] = np.unique(means[FIRST:], return_inverse=True)[1] + 1
+        values = torch.tensor([means, *(tables[name] for name in TABLES)], device=scene.device)
+        mean, std, texture, down, right = values.index_select(1, scene.regions.flatten().int()).view(5, *scene.shape)
+        rows, columns = looks.ramps(scene.shape, scene.device)
+        scene.image = mean + down * rows + right * columns
+        scene.image += texture * looks.fractal(scene.shape, texture_cells, texture_seed, scene.device)
+        scene.image += std * looks.grainy(scene.shape, grain, noise_seed, scene.device)
 
 
 def _log_between(bounds: Range, u: float) -> float:
@@ -197,10 +194,9 @@ class Lens(Step, name="lens", title="Acquisition", place=50, models=("shapes",))
 
     shading: Annotated[Range, Info(unit="log intensity", low=0, slider=(0, 2), step=0.05)] = (0.0, 0.5)
     """Standard deviation of the logarithm of a smooth multiplicative field."""
-    blur_px: Annotated[Range, Info(unit="pixels as acquired", low=0, slider=(0, 8), step=0.1, label="Blur")] = (
-        0.3,
-        1.8,
-    )
+    blur_px: Annotated[
+        Range, Info(unit="pixels as acquired", low=0, slider=(0, 8), step=0.1, label="Blur")
+    ] = (0.3, 1.8)  # fmt: skip
     """Standard deviation of the point spread."""
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params:
@@ -213,8 +209,18 @@ class Lens(Step, name="lens", title="Acquisition", place=50, models=("shapes",))
 
     @staticmethod
     def apply(scene: SceneState, *, blur_px: float, shading: float, shading_points: int, shading_seed: int) -> None:
-        """Change the image of the scene."""
-        scene.look_through(blur_px, shading, shading_points, shading_seed)
+        """Blur, then what the modality makes of the image, then shading."""
+        from napari_synthseg.generator.shapes import looks
+
+        scene.image = looks.blur(scene.image, blur_px)
+        if scene.look in looks.MODALITIES:
+            seen = looks.MODALITIES[scene.look](scene.image, scene.look_values, scene.look_seed)
+            if scene.look == "xray":  # no ribs in the air
+                seen = scene.image.lerp(seen, looks.blur((scene.regions != OUTSIDE).float(), blur_px))
+            scene.image = seen
+        if shading > 0:
+            field = looks.smooth_field(scene.shape, shading_points, shading_seed, scene.device)
+            scene.image *= (shading * field).exp_()
 
 
 @dataclass(frozen=True)
@@ -254,7 +260,12 @@ class SceneNoise(Step, name="noise", title="Noise and texture", place=60, models
         scene: SceneState, *, noises: tuple[str, ...], noise_strengths: Floats, grain: float, noise_seed: int
     ) -> None:
         """Add the noises in their order."""
-        scene.add_noises(noises, noise_strengths, grain, noise_seed)
+        from napari_synthseg.generator.shapes.looks import LIBRARY
+
+        for i, (name, strength) in enumerate(zip(noises, noise_strengths, strict=True), start=2):
+            scene.image = LIBRARY[name](scene.image, strength, noise_seed + 2 * i, grain)
+        if scene.look == "ct":  # the window cuts noise off as well: air stays black
+            scene.image = scene.image.clamp(0, 1)
 
 
 @dataclass(frozen=True)
@@ -266,9 +277,7 @@ class Display(Step, name="display", title="Intensities", place=70, models=("shap
         "inverted": ("Whether dark and bright were exchanged.", cell("inverted")),
     }
 
-    gamma_log_std: Annotated[
-        float, Info(unit="log exponent", low=0, slider=(0, 1.5), step=0.05, label="Gamma")
-    ] = 0.3  # fmt: skip
+    gamma_log_std: Annotated[float, Info(unit="log exponent", low=0, slider=(0, 1.5), step=0.05, label="Gamma")] = 0.3
     """Standard deviation of the logarithm of the exponent applied at the end."""
     inverted: Probability = 0.15
     """How often dark and bright are exchanged at the end."""
@@ -280,5 +289,12 @@ class Display(Step, name="display", title="Intensities", place=70, models=("shap
 
     @staticmethod
     def apply(scene: SceneState, *, gamma: float, inverted: bool) -> None:
-        """Finish the image."""
-        scene.display(gamma, inverted)
+        """Rescale and raise to a power; an ultrasound scanner shows nothing beside the fan, not even noise."""
+        from napari_synthseg.generator.shapes.looks import windowed
+
+        scene.image = windowed(scene.image).pow_(gamma)
+        fan = scene.fan()
+        if fan is not None:
+            scene.image.masked_fill_(~fan, 0)
+        elif inverted and scene.look != "ultrasound":
+            scene.image = 1 - scene.image

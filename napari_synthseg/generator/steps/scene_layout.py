@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.shapes.layout import (
-    LOOKS,
-    MOST_OBJECTS,
-    MOST_REGIONS,
-    Floats,
-    draw_body,
-    draw_cells,
-    draw_objects,
-)
+from napari_synthseg.generator.shapes import layout
+from napari_synthseg.generator.shapes.layout import FIRST, GAP, GROUND, LOOKS, OUTSIDE, Floats, Outline, Part
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, cell
 
 if TYPE_CHECKING:
@@ -36,16 +29,12 @@ class Module(Step, name="module", title="Modules", place=0, models=("shapes",)):
     """Choose SynthFM's module, the setting and the modality."""
 
     columns: ClassVar[Columns] = {
-        "module": (
-            "Which of SynthFM's modules: separate shapes, or a label map of touching regions (boundary).",
-            cell("module"),
-        ),
-        "setting": (
-            "A body with nothing around it, a ground that fills the image, or a crowd of cells.",
-            cell("setting"),
-        ),
+        "module": ("Which of SynthFM's modules: separate shapes, or a label map of touching regions (boundary).",
+                   cell("module")),
+        "setting": ("A body with nothing around it, a ground that fills the image, or a crowd of cells.",
+                    cell("setting")),
         "looks like": ("The modality, or plain.", cell("look")),
-    }
+    }  # fmt: skip
 
     boundary_aware: Annotated[Probability, Info(label="Boundary-aware")] = 0.5
     """How often the scene is a label map of touching regions (boundary-aware module); the others are separate shapes
@@ -118,7 +107,9 @@ class SceneFrame(Step, name="frame", title="Acquisition", place=5, models=("shap
     @staticmethod
     def apply(scene: SceneState, *, rows: int, columns: int) -> None:
         """Begin with a ground that fills the image."""
-        scene.begin((rows, columns))
+        import torch
+
+        scene.regions = torch.full((rows, columns), GROUND, dtype=torch.uint8, device=scene.device)
 
 
 @dataclass(frozen=True)
@@ -138,7 +129,10 @@ class Warp(Step, name="warp", title="Modules", place=10, models=("shapes",)):
     @staticmethod
     def apply(scene: SceneState, *, warp: float, warp_points: int, warp_seed: int) -> None:
         """Integrate the velocity field."""
-        scene.bend(warp, warp_points, warp_seed)
+        from napari_synthseg.generator.shapes import curves
+
+        rows, columns = (max(8, round(curves.FIELD_GRID * e)) for e in scene.extent)
+        scene.bending = curves.diffeomorphism(warp, warp_points, warp_seed, (rows, columns))
 
 
 @dataclass(frozen=True)
@@ -147,13 +141,11 @@ class Regions(Step, name="regions", title="Label map", place=20, models=("shapes
 
     columns: ClassVar[Columns] = {
         "labels": ("Number of labels of the label map; objects are their connected parts.", cell("regions")),
-        "gap": (
-            "Widest gap between neighbors, of the longer side; 0: none.",
-            lambda params: round(max(params["gaps"], default=0.0), 4),
-        ),
-    }
+        "gap": ("Widest gap between neighbors, of the longer side; 0: none.",
+                lambda params: round(max(params["gaps"], default=0.0), 4)),
+    }  # fmt: skip
 
-    regions: Annotated[Range, Info(low=2, high=MOST_REGIONS, step=1, label="Labels")] = (4, 20)
+    regions: Annotated[Range, Info(low=2, high=layout.MOST_REGIONS, step=1, label="Labels")] = (4, 20)
     """Number of labels of the label map."""
     region_grid: Annotated[Range, Info(unit="points", low=2, high=32, step=0.5, label="Grid")] = (2.0, 9.0)
     """Control points of each label's smooth random field along the longer side: more of them, smaller regions."""
@@ -171,7 +163,7 @@ class Regions(Step, name="regions", title="Label map", place=20, models=("shapes
         grid, similar, with_gaps = rng(*self.region_grid), rng.chance(self.similar), rng.chance(self.gap_chance)
         count = round(rng(*self.regions))
         three = [rng(*self.gap) for _ in range(3)]  # each width costs two dilations of the label map
-        widths = [three[rng.choice(3)] for _ in range(MOST_REGIONS)]
+        widths = [three[rng.choice(3)] for _ in range(layout.MOST_REGIONS)]
         share = rng(*self.ground_share)
         widths = [width if i == 0 or not rng.chance(share) else 0.0 for i, width in enumerate(widths)]
         boundary = module["module"] == "boundary"
@@ -197,9 +189,21 @@ class Regions(Step, name="regions", title="Label map", place=20, models=("shapes
         `gaps` are the widths eroded from each label, 0 for labels that are ground; in a crowd one number for all cells;
         empty for none. `kind` says how intensities go with that, see `Intensities`.
         """
-        scene.gaps = gaps
-        if regions:
-            scene.paint_labels(regions, region_grid, region_seed)
+        import numpy as np
+        import torch
+
+        from napari_synthseg.generator.shapes import curves
+
+        scene.gaps, scene.labels = gaps, regions
+        if not regions:
+            return
+        labels = curves.touching_regions(regions, region_grid, region_seed, scene.bending, scene.shape, scene.device)
+        scene.regions = labels + FIRST
+        scene.owner[FIRST : FIRST + regions] = np.arange(1, regions + 1)
+        if gaps:
+            reach = torch.tensor([max(1, round(width * scene.longer)) if width else 0 for width in gaps])
+            scene.regions.masked_fill_((reach == 0).to(scene.device)[labels.int()], GROUND)
+            scene.regions.masked_fill_(curves.gaps(labels, reach), GAP)
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ class Shapes(Step, name="shapes", title="Shapes", place=30, models=("shapes",)):
         "shapes": ("Number of separate shapes.", lambda params: len({part["object"] for part in params["parts"]}))
     }
 
-    objects: Annotated[Range, Info(low=1, high=MOST_OBJECTS, step=1, label="Shapes")] = (2, 12)
+    objects: Annotated[Range, Info(low=1, high=layout.MOST_OBJECTS, step=1, label="Shapes")] = (2, 12)
     """Number of shapes in a scene."""
     object_size: Annotated[Range, SIDE, Info(above=0, slider=(0.005, 0.4), step=0.005, label="Radius")] = (0.02, 0.35)
     """Mean radius of a shape, log-uniform."""
@@ -230,18 +234,38 @@ class Shapes(Step, name="shapes", title="Shapes", place=30, models=("shapes",)):
     """How often a shape-aware scene is a crowd of small, similar shapes."""
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params:
-        module, frame = drawing.params("module"), drawing.params("frame")
-        longer = max(frame["rows"], frame["columns"])
-        size, setting = (frame["rows"] / longer, frame["columns"] / longer), module["setting"]
-        body = draw_body(rng.stream("body"), size, self) if setting == "body" else None
+        module, size = drawing.params("module"), layout.extent_of(**drawing.params("frame"))
+        setting = module["setting"]
+        body = layout.draw_body(rng.stream("body"), size, self) if setting == "body" else None
         parts, shapes = [], rng.stream("shapes")
         if setting == "cells":
-            parts = draw_cells(shapes, self, size)
+            parts = layout.draw_cells(shapes, self, size)
         elif module["module"] == "shape":
-            parts = draw_objects(shapes, self, size, body)
+            parts = layout.draw_objects(shapes, self, size, body)
         return {"body": None if body is None else asdict(body), "parts": tuple(asdict(part) for part in parts)}
 
     @staticmethod
     def apply(scene: SceneState, *, body: Params | None, parts: tuple[Params, ...]) -> None:
         """Paint the shapes in their order, and nothing outside the body or the fan of an ultrasound probe."""
-        scene.paint_shapes(body, parts)
+        import torch
+
+        from napari_synthseg.generator.shapes.curves import widest
+
+        for index, part in enumerate(map(Part.of, parts), start=FIRST):
+            scene.owner[index] = part.object
+            found = scene.filled(part.outline, part.scale)
+            if found is None:
+                continue
+            place, inside = found
+            if scene.setting == "cells" and scene.gaps and part.scale == 1.0:
+                rim = widest(inside[None, None].float(), max(1, round(scene.gaps[0] * scene.longer)))[0, 0] > 0
+                scene.regions[place].masked_fill_(rim, GAP)
+            scene.regions[place].masked_fill_(inside, index)
+        if body is not None:
+            found, outside = scene.filled(Outline(**body)), torch.ones_like(scene.regions, dtype=torch.bool)
+            if found is not None:
+                outside[found[0]] = ~found[1]
+            scene.regions.masked_fill_(outside, OUTSIDE)
+        fan = scene.fan()
+        if fan is not None:
+            scene.regions.masked_fill_(~fan, OUTSIDE)

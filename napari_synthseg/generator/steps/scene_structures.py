@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from napari_synthseg.fields import Info, Probability, Range
-from napari_synthseg.generator.shapes.layout import Outline
+from napari_synthseg.generator.shapes.layout import Outline, extent_of
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 Size = tuple[float, float]
 MOST_PIECES = 100
+LARGEST_PIECE = 0.65
+"""Largest part of the image that a target may take where pieces are painted over a scene."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class Structures(Step, name="structures", title="Hard targets", place=45, models
     """Paint structures that are hard to segment from a click."""
 
     columns: ClassVar[Columns] = {
-        "hard targets": ("Kinds of hard targets in the scene.", lambda params: ", ".join(params["kinds"]))
-    }
+        "hard targets": ("Kinds of hard targets in the scene.", lambda params: ", ".join(params["kinds"]))}  # fmt: skip
 
     large: Annotated[Probability, Info(label="Large")] = 0.0
     """How often one large target with an even inside lies in the scene."""
@@ -59,18 +60,11 @@ class Structures(Step, name="structures", title="Hard targets", place=45, models
     """How often the scene is a crowd of cells that look alike and touch."""
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params | None:
-        frame = drawing.params("frame")
-        longer = max(frame["rows"], frame["columns"])
-        size = (frame["rows"] / longer, frame["columns"] / longer)
+        size = extent_of(**drawing.params("frame"))
         pieces: list[Piece] = []
         kinds = []
-        for kind, draw in (
-            ("crowd", draw_crowd),
-            ("large", draw_large),
-            ("compound", draw_compound),
-            ("branching", draw_branching),
-            ("translucent", draw_translucent),
-        ):
+        for draw in (draw_crowd, draw_large, draw_compound, draw_branching, draw_translucent):
+            kind = draw.__name__.removeprefix("draw_")
             if rng.chance(getattr(self, kind)):
                 count = max((piece.object for piece in pieces), default=0)
                 pieces += draw(rng.stream(kind), size, count, self)
@@ -81,25 +75,27 @@ class Structures(Step, name="structures", title="Hard targets", place=45, models
 
     @staticmethod
     def apply(scene: SceneState, *, kinds: tuple[str, ...], pieces: tuple[Params, ...]) -> None:
-        """Paint the pieces in their order."""
-        scene.paint_over([Piece(**{**piece, "outline": Outline(**piece["outline"])}) for piece in pieces])
+        """Paint the pieces over the image in their order, as further objects."""
+        first, scene.largest = int(scene.owner.max()), LARGEST_PIECE
+        for region, params in enumerate(pieces, start=256 - len(pieces)):
+            piece = Piece(**{**params, "outline": Outline(**params["outline"])})
+            found = scene.filled(piece.outline, piece.scale)
+            if found is None or not found[1].any():
+                continue
+            place, inside = found
+            below = scene.image[place][inside]
+            painted = piece.mean + piece.kept * (below - below.mean())
+            scene.image[place][inside] = below.lerp(painted, piece.opacity)
+            scene.regions[place].masked_fill_(inside, region)
+            scene.owner[region] = first + piece.object
 
 
 def _outline(
     rng: Rng, row: float, column: float, radius: float, elongation: float = 1.0, rough: float = 0.2, angle: float = -1.0
 ) -> Outline:
     turn = rng(0, math.pi)
-    return Outline(
-        row=row,
-        column=column,
-        radius=radius,
-        elongation=elongation,
-        angle=turn if angle < 0 else angle,
-        bend=0.0,
-        roughness=rough * rng(),
-        anchors=6 + round(6 * rng()),
-        seed=rng.seed(),
-    )
+    angle = turn if angle < 0 else angle
+    return Outline(row, column, radius, elongation, angle, 0.0, rough * rng(), 6 + round(6 * rng()), rng.seed())
 
 
 def draw_large(rng: Rng, size: Size, count: int, priors: Structures) -> list[Piece]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, ClassVar, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from napari_synthseg.fields import Info, Probability, Range
 from napari_synthseg.generator.step import Columns, Drawing, Params, Rng, Step, Triple, around, cell
@@ -20,16 +20,12 @@ class Spatial(Step, name="spatial", title="Spatial deformation", place=20, model
     columns: ClassVar[Columns] = {
         "flip": ("Whether left and right were exchanged.", cell("flip")),
         "deformation (mm)": ("Standard deviation of the velocity field.", cell("velocity_std", 2)),
-        "rotation (°)": (
-            "Largest rotation about an axis, with its sign.",
-            lambda params: round(float(sorted(params["rotation_deg"], key=abs)[-1]), 1),
-        ),
-        "scaling": (
-            "Change of volume: product of the three scalings.",
-            lambda params: round(math.prod(params["scaling"]), 2),
-        ),
+        "rotation (°)": ("Largest rotation about an axis, with its sign.",
+                         lambda params: round(float(sorted(params["rotation_deg"], key=abs)[-1]), 1)),
+        "scaling": ("Change of volume: product of the three scalings.",
+                    lambda params: round(math.prod(params["scaling"]), 2)),
         "shift (mm)": ("Length of the translation.", lambda params: round(math.hypot(*params["translation_mm"]), 1)),
-    }
+    }  # fmt: skip
 
     rotation_deg: Annotated[Range, Info(symbol="a_rot, b_rot", equation="eq. 1", slider=(-90, 90), step=1)] = (-15, 15)
     """Rotation about each of the three axes."""
@@ -67,39 +63,20 @@ class Spatial(Step, name="spatial", title="Spatial deformation", place=20, model
         }
 
     def milder(self, strength: float) -> Self:
-        return replace(
-            self,
-            rotation_deg=around(0, self.rotation_deg, strength),
-            scaling=around(1, self.scaling, strength),
-            shearing=around(0, self.shearing, strength),
-            translation_mm=around(0, self.translation_mm, strength),
-            velocity_std=around(0, self.velocity_std, strength),
-        )
+        middles = {"rotation_deg": 0, "scaling": 1, "shearing": 0, "translation_mm": 0, "velocity_std": 0}
+        mild: dict[str, Any] = {name: around(at, getattr(self, name), strength) for name, at in middles.items()}
+        return replace(self, **mild)
 
     @staticmethod
     def apply(
-        head: HeadState,
-        *,
-        flip: bool,
-        rotation_deg: Triple,
-        scaling: Triple,
-        shearing: Triple,
-        translation_mm: Triple,
-        velocity_std: float,
-        velocity_grid: int,
-        velocity_seed: int,
-    ) -> None:
+        head: HeadState, *, flip: bool, rotation_deg: Triple, scaling: Triple, shearing: Triple, translation_mm: Triple,
+        velocity_std: float, velocity_grid: int, velocity_seed: int,
+    ) -> None:  # fmt: skip
         """Look up every voxel's place in the label map, or in the scan (eq. 10)."""
         from napari_synthseg.generator.deformation import Transform, affine_matrix
 
-        head.deform(
-            Transform(
-                affine_matrix(rotation_deg, scaling, shearing),
-                translation_mm,
-                flip,
-                (velocity_std, velocity_grid, velocity_seed),
-            )
-        )
+        linear, velocity = affine_matrix(rotation_deg, scaling, shearing), (velocity_std, velocity_grid, velocity_seed)
+        head.deform(Transform(linear, translation_mm, flip, velocity))
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.generator.files import ENDS, free_stem, read_record, save_sample
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.generator.saving import ENDS, free_stem, read_record, save_sample
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import file_name
 from napari_synthseg.widgets.preview.pictures import (
@@ -283,7 +283,7 @@ class SceneMaker(Maker):
         return self._kept(replace(wanted.options, bits=8), lambda: _scene(wanted.options))
 
     def picture(self, wanted: Wanted, *, quick: bool) -> Picture | None:
-        from napari_synthseg.generator.saving import scene_arrays
+        from napari_synthseg.generator.files import scene_arrays
 
         if quick:
             return None
@@ -300,7 +300,7 @@ class SceneMaker(Maker):
         )
 
     def thumbnail(self, wanted: Wanted) -> Thumbnail:
-        from napari_synthseg.generator.saving import scene_arrays
+        from napari_synthseg.generator.files import scene_arrays
         from napari_synthseg.generator.shapes.scenes import scene
 
         options = wanted.options
@@ -311,7 +311,7 @@ class SceneMaker(Maker):
         return self.prepare(wanted), wanted.options.preset, {}
 
     def write(self, wanted: Wanted, folder: Path, stem: str, made: Scene, facts: dict[str, Any]) -> Path:
-        from napari_synthseg.generator.saving import save_scene
+        from napari_synthseg.generator.files import save_scene
 
         return save_scene(folder, stem, made, facts, wanted.options.bits)
 

@@ -14,10 +14,9 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import command_line, python_code
+from napari_synthseg.generator.files import command_line, python_code, read_record, read_record_file
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import changed, differences
-from napari_synthseg.generator.saving import read_record, read_record_file
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.job import Job
@@ -270,8 +269,8 @@ class PreviewPage(PageControls):
         if not isinstance(facts.get("seed"), int) or not isinstance(facts.get("prior"), list):
             raise InputError(f"{path.name} is no record of a sample: choose a file that Save… wrote.")
         if "class_priors" in facts:
-            raise InputError(f"The record was made with the class priors {facts['class_priors']}: choose preset, this "
-                             "file and the seed by hand.")  # fmt: skip
+            raise InputError("The record was made with class priors from a table: estimate them again with "
+                             "`napari-synthseg priors`, and choose preset, file and seed by hand.")  # fmt: skip
         name = facts.get("preset", "")
         if name not in self.presets:
             raise InputError("This record is of another generator: open it in its own tab.")

@@ -19,6 +19,7 @@ from napari_synthseg.generator.presets import (
     SHAPE_PRESET_TIPS,
     SHAPE_PRESETS,
     degradation,
+    load_priors,
     preset,
     shape_preset,
 )
@@ -40,11 +41,8 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 NO_CLASS_FILE = "Choose file…"
-CLASS_FILES = "Class priors (*.npy *.tsv *.csv);;All files (*)"
-CLASS_FILE_TIP = (
-    "Means and standard deviations of each class, estimated on scans: a table (.tsv, .csv), or SynthSeg's "
-    "prior_means file with its prior_stds file beside it (.npy)."
-)
+CLASS_FILES = "Priors (*.json);;All files (*)"
+CLASS_FILE_TIP = "Intensities of each class and slices, estimated on scans: a file of `napari-synthseg priors`."
 SOURCE_TIP = "The label map to synthesize from: the bundled one, a file, a folder, or a Labels layer."
 EXPANDING = QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed
 
@@ -81,19 +79,16 @@ class BrainsTab(PreviewPage):
         return replace(super().wanted(), letter=self.stepper.letter())
 
     def choose_class_priors(self) -> None:
-        from napari_synthseg.generator.class_priors import read_class_priors
-
         name, _ = QFileDialog.getOpenFileName(self, "Choose the priors of the classes", "", CLASS_FILES)
         if not name:
             return
         try:
-            means, stds = read_class_priors(Path(name))
+            priors = load_priors(name)
         except ValueError as error:
             self.status.say(complain(error, "Reading class priors"))
             return
         self.class_file.setText(Path(name).name)
-        priors = self.presets[self.preset.currentData()]
-        self.form.set_base(priors.with_values(class_means=means, class_stds=stds))
+        self.form.set_base(priors)
 
     def _on_preset(self) -> None:
         self.class_file.setText(NO_CLASS_FILE)

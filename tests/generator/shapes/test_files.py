@@ -11,9 +11,14 @@ from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import SynthesizeShapesOptions, synthesize_shapes
+from napari_synthseg.generator.files import (
+    SynthesizeShapesOptions,
+    read_record,
+    save_scene,
+    scene_arrays,
+    synthesize_shapes,
+)
 from napari_synthseg.generator.presets import shape_preset
-from napari_synthseg.generator.saving import read_record, save_scene, scene_arrays
 from napari_synthseg.generator.shapes.scenes import scene
 from napari_synthseg.jobs import run
 

@@ -12,7 +12,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.generator.presets import differences, preset
+from napari_synthseg.generator.presets import differences, preset, write_priors
 from napari_synthseg.io import read_volume, write_labels
 from tests.widgets.builders import click
 from tests.widgets.preview.conftest import blocks, blocks_layer, open_file, record, save_edited, settle
@@ -171,14 +171,15 @@ def test_a_preset_is_taken(brains, qtbot):
 
 
 def test_class_priors_are_read_for_one_contrast(brains, qtbot, tmp_path, monkeypatch):
-    (tmp_path / "t1.tsv").write_text("structure\tmean\tsd\nHippocampus\t77\t3\n")
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "t1.tsv"), ""))
+    priors = preset("synthseg-rc").with_values(class_means=((77.0, 0.0), None) * 24, class_stds=((3.0, 0.0), None) * 24)
+    write_priors(tmp_path / "t1.json", "synthseg-rc", priors)
+    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "t1.json"), ""))
     assert brains.class_file.isHidden()
     brains.preset.setCurrentText("synthseg-rc")
     click(qtbot, brains.class_file)
     settle(qtbot, brains)
     assert {77.0} < set(record(brains)["means"])
-    assert brains.class_file.text() == "t1.tsv"
+    assert brains.class_file.text() == "t1.json"
 
 
 def test_samples_are_shown_and_a_click_makes_one_current(brains, qtbot):
