@@ -39,9 +39,7 @@ def answer_mask(
         connected: keep only the parts of the answer that a prompt means (`meant_parts`).
         evidence: (rows, columns) logits that are added to the decoder's.
     """
-    values = at_image_resolution(logits, frame)
-    if evidence is not None:
-        values = values + evidence
+    values = at_image_resolution(logits, frame) + (0 if evidence is None else evidence)
     clicks = clicked_pixels(prompts, frame.shape)
     cell = STRIDE * min(frame.shape[0] / frame.resized[0], frame.shape[1] / frame.resized[1])
     mask = obedient(values, clicks, REACH_CELLS * cell) > 0

@@ -69,8 +69,7 @@ class Frame:
     def mask_to_model(self, mask: np.ndarray) -> torch.Tensor:
         """Convert a mask (rows, columns) of the image to the prompt encoder's (1, 1, size / 4, size / 4).
 
-        Args:
-            mask: bool, or the probability of inside, 0-1; a sure inside has the logit `SURE`.
+        It is bool, or the probability of inside, 0-1; a sure inside has the logit `SURE`.
         """
         covered = torch.from_numpy(np.ascontiguousarray(mask, dtype=np.float32))[None, None]
         inside = F.interpolate(covered, self.resized, mode="bilinear", align_corners=False)
@@ -79,26 +78,17 @@ class Frame:
 
 
 def to_rgb(image: np.ndarray, window: tuple[float, float] | None = None) -> np.ndarray:
-    """Convert an image of any kind of numbers to red, green and blue in 0-255.
+    """Convert an image (rows, columns), or (rows, columns, 3 or 4), of any kind of numbers to (rows, columns, 3) uint8.
 
-    Bytes stay as they are. Other numbers are windowed: from the 0.5th to the 99.5th percentile of the finite ones;
-    others become black.
-
-    Args:
-        image: (rows, columns), or (rows, columns, 3 or 4); a fourth channel, opacity, is left out.
-        window: values that become black and white, if they are known.
-
-    Returns:
-        (rows, columns, 3), uint8.
+    Bytes stay as they are; opacity is left out. Other numbers are windowed: from the 0.5th to the 99.5th percentile of
+    the finite ones, or as `window` says; those that are not finite become black.
 
     Raises:
         InputError: it has another shape, or no pixels.
     """
     array = np.asarray(image)
     if array.ndim not in {2, 3} or (array.ndim == 3 and array.shape[2] not in {3, 4}) or array.size == 0:
-        raise InputError(
-            f"An image of the shape {array.shape} cannot be prompted: give one slice (rows, columns), grey or RGB."
-        )
+        raise InputError(f"An image of the shape {array.shape} cannot be prompted: give one slice, gray or RGB.")
     if np.iscomplexobj(array):
         raise InputError("An image of complex numbers cannot be prompted: give their magnitude.")
     if array.ndim == 3:
@@ -126,11 +116,9 @@ def _windowed(array: np.ndarray, window: tuple[float, float] | None) -> np.ndarr
 
 
 SQUARE = (1.0, 1.0)
-
 LIMIT = 2**30
 """Bytes of cached embeddings: 256 of them (4 MiB a slice), so that an object propagated through a head can be corrected
 without encoding its slices again."""
-
 PAUSE_S = 0.1
 """Seconds between two checks for a stop request while another thread encodes."""
 
@@ -203,11 +191,9 @@ class Encodings:
         return self._encode(key, rgb, frame)
 
     def ahead(
-        self,
-        images: Iterable[np.ndarray],
-        window: tuple[float, float] | None = None,
+        self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Encode images in the background, in this order; earlier requests that have not started are dropped."""
         wanted = {}
         for rgb in (to_rgb(image, window) for image in images):
@@ -240,7 +226,9 @@ class Encodings:
         try:
             encoding = self._stored.load(key, frame) if self._stored is not None else None
             if encoding is None:
-                encoding = self._compute(rgb, frame)
+                with torch.inference_mode():
+                    image = to_tensor(rgb, frame).to(self._model.pixel_mean.device)
+                    encoding = Encoding(frame, self._model.encode(image, self._precision))
                 if self._stored is not None:
                     self._stored.save(key, encoding)
             with self._lock:
@@ -254,11 +242,6 @@ class Encodings:
 
     def _frame(self, rgb: np.ndarray, pixel: tuple[float, float]) -> Frame:
         return Frame((rgb.shape[0], rgb.shape[1]), self._model.image_size, pixel)
-
-    @torch.inference_mode()
-    def _compute(self, rgb: np.ndarray, frame: Frame) -> Encoding:
-        image = to_tensor(rgb, frame).to(self._model.pixel_mean.device)
-        return Encoding(frame, self._model.encode(image, self._precision))
 
 
 class StoredEmbeddings:
@@ -288,7 +271,6 @@ class StoredEmbeddings:
             return None
 
     def save(self, key: str, encoding: Encoding) -> None:
-        """Write an embedding."""
         tensors = {"embedding": encoding.embedding.half().cpu().contiguous()}
         with writing(self._folder), placed(self._path(key)) as part:
             save_file(tensors, part, self._about(key))

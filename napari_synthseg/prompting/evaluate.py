@@ -17,29 +17,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import ExifTags, Image, ImageOps
 
 from napari_synthseg.atomic_io import delimiter_of, read_text
 from napari_synthseg.devices import threads
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation import prompt_protocol as protocol
 from napari_synthseg.evaluation.metrics import dice
-from napari_synthseg.evaluation.prompt_protocol import (
-    SETTINGS,
-    Sampling,
-    Setting,
-    generator_for,
-    prompts_for,
-    tight_box,
-)
+from napari_synthseg.evaluation.prompt_protocol import SETTINGS, Sampling, Setting
 from napari_synthseg.fields import PositiveInt
 from napari_synthseg.fields import check as check_options
 from napari_synthseg.jobs import Progress, checkpoint, run
 from napari_synthseg.prompting.session import Session
+from napari_synthseg.prompting.target import read_picture
 
 COLUMNS = ("modality", "dataset", "image", "mask")
 """Columns of a manifest; others are ignored."""
-_AS_THEY_ARE = {"1", "L", "I", "F", "RGB", "RGBA"}
-"""Pillow's modes whose pixels a session takes; there are also those of 16 bits, which begin with "I;"."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +41,8 @@ class PromptCase:
     modality: str
     dataset: str
     image: str
-    """Path relative to the manifest."""
     mask: str
-    """Path relative to the manifest; the structure is above 0."""
+    """Paths relative to the manifest; the structure is above 0."""
     folder: Path
     where: str
     """The line, for messages."""
@@ -115,39 +106,20 @@ def check(cases: list[PromptCase]) -> Generator[Progress, None, None]:
 
 def read_image(case: PromptCase) -> np.ndarray:
     """Read the image of a line: (rows, columns) or (rows, columns, 3 or 4), as a session takes it."""
-    image = _open(case.image_path, "image", case)
-    plain = image.mode in _AS_THEY_ARE or image.mode.startswith("I;")
-    return _pixels(image if plain else image.convert("RGB"), case.image, case)
+    return _read(case, case.image_path, "image")
 
 
 def read_mask(case: PromptCase) -> np.ndarray:
     """Read the mask of a line: (rows, columns), bool; in color any channel counts, opacity does not."""
-    mask = _open(case.mask_path, "mask", case)
-    values: np.ndarray = _pixels(mask, case.mask, case) > 0
-    if values.ndim == 2:
-        return values
-    colours = values[..., :-1] if mask.mode in {"LA", "PA", "RGBA"} else values
-    return np.any(colours, axis=-1)
+    values: np.ndarray = _read(case, case.mask_path, "mask", palette=False) > 0
+    return values if values.ndim == 2 else values[..., :3].any(-1)
 
 
-def _open(path: Path, what: str, case: PromptCase) -> Image.Image:
-    if not path.is_file():
-        raise InputError(f"The {what} {path} does not exist ({case.where}): paths are relative to the manifest.")
+def _read(case: PromptCase, path: Path, noun: str, palette: bool = True) -> np.ndarray:
     try:
-        picture = Image.open(path)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise InputError(f"The {what} {path.name} cannot be read as a picture ({case.where}): {error}.") from error
-    if getattr(picture, "n_frames", 1) > 1 and picture.format != "MPO":
-        raise InputError(f"The {what} {path.name} holds several pages ({case.where}): save each as a file of its own.")
-    return picture
-
-
-def _pixels(image: Image.Image, name: str, case: PromptCase) -> np.ndarray:
-    try:
-        turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
-        return np.asarray(ImageOps.exif_transpose(image) if turned else image)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise InputError(f"{name} is damaged ({case.where}): copy it again.") from error
+        return read_picture(path, remedy="save each as a file of its own", palette=palette, noun=noun)
+    except InputError as error:
+        raise InputError(f"In {case.where}: {error}") from error
 
 
 Row = dict[str, Any]
@@ -173,7 +145,6 @@ class EvaluatePromptsOptions:
     """CPU threads; by default as many as torch chooses."""
 
     def __post_init__(self) -> None:
-        """Check all values."""
         check_options(self)
 
 
@@ -187,15 +158,10 @@ def evaluate(
 def evaluate_steps(
     manifest: Path | str, options: EvaluatePromptsOptions | None = None, session: Session | None = None
 ) -> Generator[Progress, None, list[Row]]:
-    """Measure a model on a manifest, one report a mask.
+    """Measure a model on a manifest, one report a mask; a session is used in place of a new one, and stays open.
 
     Each image is encoded once. The points of a mask depend on the seed, its dataset, the names of both files and the
     setting, not on the order of lines, so that two models always get the same ones.
-
-    Args:
-        manifest: a CSV file, see `read_manifest`.
-        options: how to measure.
-        session: one to use in place of a new one with the model and device of `options`; stays open.
 
     Returns:
         A row for each mask and setting, in the order of the manifest: dataset, modality, image, mask, n_pos, n_neg,
@@ -230,7 +196,10 @@ def _measure(
     rows: dict[int, list[Row]] = {}
     scores: list[float] = []
     for numbers in of_image.values():
-        encode_s = _encode(cases[numbers[0]], session)
+        image, start = read_image(cases[numbers[0]]), time.perf_counter()
+        session.set_image(image)
+        _wait(session.device)
+        encode_s = time.perf_counter() - start
         for number in numbers:
             yield Progress("segmenting", len(rows), len(cases), {"dsc": statistics.fmean(scores)} if scores else {})
             case, truth = cases[number], read_mask(cases[number])
@@ -240,32 +209,15 @@ def _measure(
     return [row for number in range(len(cases)) for row in rows[number]]
 
 
-def _encode(case: PromptCase, session: Session) -> float:
-    image = read_image(case)
-    start = time.perf_counter()
-    session.set_image(image)
-    _wait(session.device)
-    return time.perf_counter() - start
-
-
 def _row(
-    case: PromptCase,
-    truth: np.ndarray,
-    setting: Setting,
-    options: EvaluatePromptsOptions,
-    session: Session,
+    case: PromptCase, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, session: Session,
     encode_s: float,
-) -> Row:
+) -> Row:  # fmt: skip
     draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
     answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]
     return {
-        "dataset": case.dataset,
-        "modality": case.modality,
-        "image": case.image,
-        "mask": case.mask,
-        "n_pos": setting.n_pos,
-        "n_neg": setting.n_neg,
-        "prompt": setting.prompt,
+        **{"dataset": case.dataset, "modality": case.modality, "image": case.image, "mask": case.mask},
+        **{"n_pos": setting.n_pos, "n_neg": setting.n_neg, "prompt": setting.prompt},
         "dsc": statistics.fmean(dsc for dsc, _ in answers),
         "encode_s": encode_s,
         "decode_s": statistics.fmean(seconds for _, seconds in answers),
@@ -279,11 +231,11 @@ def _answer(
     checkpoint()
     session.reset()
     if setting.prompt == "box":
-        session.add_box(tight_box(truth))
+        session.add_box(protocol.tight_box(truth))
     else:
         names = (case.dataset, Path(case.image).name, Path(case.mask).name, setting.name, draw)
-        generator = generator_for(options.seed, *names)
-        points, positive = prompts_for(truth, setting.n_pos, setting.n_neg, generator, options.sampling)
+        generator = protocol.generator_for(options.seed, *names)
+        points, positive = protocol.prompts_for(truth, setting.n_pos, setting.n_neg, generator, options.sampling)
         for (row, column), inside in zip(points, positive, strict=True):
             session.add_point((float(row), float(column)), bool(inside))
     start = time.perf_counter()
@@ -301,20 +253,21 @@ def _wait(device: torch.device) -> None:
 
 def dataset_means(rows: Iterable[Row]) -> dict[tuple[str, str], dict[str, float]]:
     """Return the mean Dice over the masks of each (modality, dataset), for each setting by its name."""
-    found: dict[tuple[str, str], dict[str, list[float]]] = {}
-    for row in rows:
-        settings = found.setdefault((row["modality"], row["dataset"]), {})
-        settings.setdefault(setting_name(row), []).append(row["dsc"])
-    return {key: {name: statistics.fmean(dscs) for name, dscs in found[key].items()} for key in sorted(found)}
+    found = _means(((row["modality"], row["dataset"]), setting_name(row), row["dsc"]) for row in rows)
+    return {key: found[key] for key in sorted(found)}
 
 
 def modality_means(rows: Iterable[Row]) -> dict[str, dict[str, float]]:
     """Return the mean Dice over the datasets of each modality, whatever their size, for each setting."""
-    found: dict[str, dict[str, list[float]]] = {}
-    for (modality, _), settings in dataset_means(rows).items():
-        for name, dsc in settings.items():
-            found.setdefault(modality, {}).setdefault(name, []).append(dsc)
-    return {modality: {name: statistics.fmean(d) for name, d in by.items()} for modality, by in found.items()}
+    means = dataset_means(rows).items()
+    return _means((modality, name, dsc) for (modality, _), settings in means for name, dsc in settings.items())
+
+
+def _means(scores: Iterable[tuple[Any, str, float]]) -> dict[Any, dict[str, float]]:
+    found: dict[Any, dict[str, list[float]]] = {}
+    for key, name, dsc in scores:
+        found.setdefault(key, {}).setdefault(name, []).append(dsc)
+    return {key: {name: statistics.fmean(dscs) for name, dscs in by.items()} for key, by in found.items()}
 
 
 def setting_name(row: Row) -> str:

@@ -34,7 +34,6 @@ class PropagateOptions:
     long."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         check(self)
 
 
@@ -48,7 +47,6 @@ class SimilarOptions:
     """Leave out objects whose mean log-odds of resembling the object rather than its surroundings are smaller."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         check(self)
 
 
@@ -99,7 +97,6 @@ class PromptOptions:
     """Which volume of a 4D file, counted from 0."""
 
     def __post_init__(self) -> None:
-        """Refuse options out of range."""
         if not (self.inside or self.scribble or self.lasso or self.box or self.mask):
             raise InputError("Nothing is pointed at: give --inside, --scribble, --lasso, --box or --mask.")
         if self.mask_label is not None and self.mask is None:

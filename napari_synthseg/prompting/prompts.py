@@ -68,13 +68,9 @@ def percentiles(values: np.ndarray) -> tuple[float, float]:
 
 
 def window_of(volume: np.ndarray) -> tuple[float, float] | None:
-    """Return the values that become black and white in all slices of a volume: percentiles of the whole volume.
+    """Return the values that become black and white in all slices of a volume, or in a slice: percentiles of the whole.
 
-    Args:
-        volume: (X, Y, Z), or (X, Y, Z, 3 or 4) in colour, or a slice of one; any kind of numbers.
-
-    Returns:
-        None for bytes, which are shown as they are.
+    None for bytes, which are shown as they are.
     """
     if volume.dtype == np.uint8:
         return None
@@ -115,7 +111,6 @@ class Planes:
     """Values that become black and white; by default those of `window_of`."""
 
     def __post_init__(self) -> None:
-        """Check the shape and the axis, and choose the window."""
         shape = self.volume.shape
         if len(shape) not in {3, 4} or (len(shape) == 4 and shape[3] not in {3, 4}) or 0 in shape:
             raise InputError(f"A volume of the shape {shape} has no slices to prompt: give a 3D one.")
@@ -203,13 +198,7 @@ def mask_prompts(
 
 
 def with_scribble(prompts: Prompts, path: Sequence[Point], positive: bool) -> Prompts:
-    """Add a scribble: points evenly along it, and the stroke drawn into the mask prompt if there is one.
-
-    Args:
-        prompts: so far.
-        path: (row, column) positions of its corners.
-        positive: whether it lies inside the object.
-    """
+    """Add a scribble with these corners: points along it, and the stroke in the mask prompt if there is one."""
     added = prompts.with_points(points_along(path), positive)
     if prompts.mask is None:
         return added
@@ -219,22 +208,17 @@ def with_scribble(prompts: Prompts, path: Sequence[Point], positive: bool) -> Pr
 
 
 def with_lasso(prompts: Prompts, polygon: Sequence[Point], positive: bool, shape: tuple[int, int]) -> Prompts:
-    """Add a lasso: the object is about as large as the polygon, or has no part in it.
+    """Add a lasso on an image: the object is about as large as the polygon, or has no part in it.
 
-    Args:
-        prompts: so far; a lasso inside replaces a mask prompt.
-        polygon: (row, column) positions of its corners.
-        positive: whether it lies around the object, or around something else.
-        shape: of the image.
+    A lasso around the object replaces a mask prompt.
     """
     drawn = Image.new("L", shape[::-1])
     ImageDraw.Draw(drawn).polygon([(column, row) for row, column in polygon], fill=1, outline=1)
     inside = np.array(drawn) > 0
     if positive:
         like = mask_prompts(inside)
-        points = [point for point, sign in zip(like.points, like.positive, strict=True) if sign]
-        outside = [point for point, sign in zip(like.points, like.positive, strict=True) if not sign]
-        return replace(prompts, mask=like.mask).with_points(points, True).with_points(outside, False)
+        points, signs = (*prompts.points, *like.points), (*prompts.positive, *like.positive)
+        return replace(prompts, points=points, positive=signs, mask=like.mask)
     added = prompts.with_points([*deep_points(inside), *spread_points(inside)], False)
     return added if prompts.mask is None else replace(added, mask=np.where(inside, np.float32(0), prompts.mask))
 
@@ -260,8 +244,11 @@ def deep_points(mask: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)) -> tu
     parts = cc3d.connected_components(mask, connectivity=8)
     sizes = np.bincount(parts.ravel())[1:]
     depth = edt.edt(np.ascontiguousarray(mask), anisotropy=pixel, black_border=False)
-    chosen = np.argsort(-sizes, kind="stable")[:MOST_INSIDE]
-    return tuple(_at(int(np.where(parts == part + 1, depth, -1).argmax()), mask.shape) for part in chosen)
+    found = []
+    for part in np.argsort(-sizes, kind="stable")[:MOST_INSIDE]:
+        row, column = np.unravel_index(int(np.where(parts == part + 1, depth, -1).argmax()), mask.shape)
+        found.append((float(row), float(column)))
+    return tuple(found)
 
 
 def spread_points(where: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), count: int = AROUND) -> tuple[Point, ...]:
@@ -280,11 +267,6 @@ def spread_points(where: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0), co
     return tuple(chosen)
 
 
-def _at(flat: int, shape: tuple[int, ...]) -> Point:
-    row, column = np.unravel_index(flat, shape)
-    return float(row), float(column)
-
-
 MARGIN_EXTENTS, MARGIN_PIXELS = 1.0, 8
 """How far beyond an object the flow is estimated: its largest extents, and pixels; the larger of both."""
 FLOW_SIDE = 128
@@ -298,16 +280,10 @@ PRIOR, FAR = 2.0, 4.0
 def moved(
     mask: np.ndarray, before: np.ndarray, image: np.ndarray, pixel: tuple[float, float] = (1.0, 1.0)
 ) -> np.ndarray:
-    """Move a mask from one slice to the next by the optical flow between them (TV-L1).
+    """Move a mask (rows, columns) from one slice to the next by the optical flow between them (TV-L1).
 
-    Args:
-        mask: (rows, columns) bool, on the slice before.
-        before: (rows, columns) brightness of the slice before, 0 black to 1 white.
-        image: likewise, of the slice that it is moved to.
-        pixel: height and width of a pixel, in any unit.
-
-    Returns:
-        (rows, columns) float32, the distance from the moved edge in that unit, negative outside.
+    `before` and `image` are the brightness of both, 0 black to 1 white. The result is the distance from the moved edge,
+    float32, in the unit of the pixel's height and width, negative outside.
     """
     from scipy import ndimage
     from skimage.registration import optical_flow_tvl1

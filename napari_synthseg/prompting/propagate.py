@@ -21,20 +21,17 @@ import numpy as np
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress, checkpoint
+from napari_synthseg.prompting import prompts as shapes
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.prompts import (
     Anchor,
     Planes,
     Prompts,
     Window,
-    around,
     brightness,
     connected,
     mask_prompts,
-    moved,
     overlap,
-    shape_evidence,
-    signed_distance,
 )
 from napari_synthseg.prompting.session import Session
 
@@ -51,7 +48,7 @@ class Look:
 
     @classmethod
     def of(cls, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> Look:
-        """Measure the look of the pixels in a mask (rows, columns), not empty; those not finite do not count."""
+        """Measure the look of the pixels in a mask (rows, columns); those not finite do not count."""
         values = brightness(image, window)[mask]
         values = values[np.isfinite(values)]
         if values.size == 0:
@@ -63,52 +60,28 @@ class Look:
         return abs(other.middle - self.middle) / self.spread
 
 
-def least_change(
-    marked: Sequence[Look], image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None
-) -> float:
-    """Return the change of an answer's look from the most similar marked slice; 0 for an empty answer."""
-    if not mask.any():
-        return 0.0
-    look = Look.of(image, mask, window)
-    return min(known.change(look) for known in marked)
+def reason_to_end(
+    options: PropagateOptions, *, score: float, growth: float, overlap: float, size: float, change: float
+) -> str:
+    """Return why an object ends on a slice, as a part of a sentence; "" if it does not.
 
-
-@dataclass(frozen=True)
-class SliceComparison:
-    """An answer compared with the slice before and with the marked slices."""
-
-    score: float
-    """IoU with the truth that the model expects, 0-1."""
-    growth: float
-    """Area divided by that of the slice before."""
-    overlap: float
-    """Dice with the slice before."""
-    size: float
-    """Area divided by that of the largest marked slice."""
-    change: float
-    """See `least_change`."""
-
-    def ended(self, options: PropagateOptions) -> str:
-        """Return why the object ends here, as a part of a sentence; "" if it does not."""
-        if self.growth == 0:
-            return "nothing of it is found there"
-        if self.score < options.least_score:
-            return f"the model is unsure (score {self.score:.2f})"
-        if self.growth > options.most_growth:
-            return f"the area grows {self.growth:.1f} times"
-        if self.size > options.most_area:
-            return f"it is {self.size:.1f} times as large as on any marked slice"
-        if self.overlap < options.least_overlap:
-            return f"it overlaps little with the slice before (Dice {self.overlap:.2f})"
-        if self.change > options.most_change:
-            return f"it looks different (by {self.change:.1f} standard deviations)"
-        return ""
-
-
-def compare(mask: np.ndarray, before: np.ndarray, largest: int, score: float, change: float) -> SliceComparison:
-    """Compare an answer (rows, columns) with the slice before and the area of the largest marked one, not 0."""
-    area, area_before = int(mask.sum()), int(before.sum())
-    return SliceComparison(score, area / area_before, overlap(mask, before), area / largest, change)
+    Args:
+        options: how far it is followed.
+        score: IoU with the truth that the model expects, 0-1.
+        growth: area divided by that of the slice before; 0 if nothing is found.
+        overlap: Dice with the slice before.
+        size: area divided by that of the largest marked slice.
+        change: of the look, from the most similar marked slice.
+    """
+    ends = {
+        "nothing of it is found there": growth == 0,
+        f"the model is unsure (score {score:.2f})": score < options.least_score,
+        f"the area grows {growth:.1f} times": growth > options.most_growth,
+        f"it is {size:.1f} times as large as on any marked slice": size > options.most_area,
+        f"it overlaps little with the slice before (Dice {overlap:.2f})": overlap < options.least_overlap,
+        f"it looks different (by {change:.1f} standard deviations)": change > options.most_change,
+    }
+    return next((reason for reason, ended in ends.items() if ended), "")
 
 
 STAGE = "Through the slices"
@@ -138,20 +111,11 @@ class SliceAnswer(Progress):
 
 
 def propagate(
-    session: Session,
-    volume: np.ndarray,
-    axis: int,
-    start: int,
-    mask: np.ndarray,
-    *,
-    prompts: Prompts | None = None,
-    anchors: Mapping[int, Anchor] | None = None,
-    known: np.ndarray | None = None,
-    corrected: Collection[int] | None = None,
-    options: PropagateOptions | None = None,
-    window: Window = None,
+    session: Session, volume: np.ndarray, axis: int, start: int, mask: np.ndarray, *, prompts: Prompts | None = None,
+    anchors: Mapping[int, Anchor] | None = None, known: np.ndarray | None = None,
+    corrected: Collection[int] | None = None, options: PropagateOptions | None = None, window: Window = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
-) -> Generator[SliceAnswer, None, np.ndarray]:
+) -> Generator[SliceAnswer, None, np.ndarray]:  # fmt: skip
     """Follow an object from one slice through a volume; closing the generator stops it.
 
     The session's own image and prompts stay as they are, and it may be used meanwhile. To correct a result, call it
@@ -188,13 +152,9 @@ def propagate(
 
 
 def propagate_anchors(
-    session: Session,
-    planes: Planes,
-    anchors: Mapping[int, Anchor],
-    options: PropagateOptions | None = None,
-    known: np.ndarray | None = None,
-    corrected: Collection[int] | None = None,
-) -> Generator[SliceAnswer, None, np.ndarray]:
+    session: Session, planes: Planes, anchors: Mapping[int, Anchor], options: PropagateOptions | None = None,
+    known: np.ndarray | None = None, corrected: Collection[int] | None = None,
+) -> Generator[SliceAnswer, None, np.ndarray]:  # fmt: skip
     """Follow an object from all slices that are marked; see `propagate`."""
     options = options or PropagateOptions()
     for index, anchor in anchors.items():
@@ -229,14 +189,9 @@ class _Run:
     """One propagation: anchors and answers so far, answers of an earlier run, and what the anchors look like."""
 
     def __init__(
-        self,
-        session: Session,
-        planes: Planes,
-        anchors: Mapping[int, Anchor],
-        options: PropagateOptions,
-        known: np.ndarray | None = None,
-        corrected: Collection[int] | None = None,
-    ) -> None:
+        self, session: Session, planes: Planes, anchors: Mapping[int, Anchor], options: PropagateOptions,
+        known: np.ndarray | None = None, corrected: Collection[int] | None = None,
+    ) -> None:  # fmt: skip
         self.session, self.planes, self.options = session, planes, options
         self.prompts = {index: anchor.prompts for index, anchor in anchors.items()}
         self.masks = {index: np.asarray(anchor.mask) != 0 for index, anchor in anchors.items()}
@@ -246,9 +201,7 @@ class _Run:
         if known is not None:
             slices = np.moveaxis(np.asarray(known) != 0, planes.axis, 0)
             self.earlier = {int(at): slices[at] for at in np.flatnonzero(slices.any((1, 2))) if at not in self.masks}
-        self.looks = [
-            Look.of(planes.image(index), mask, planes.window_at(index)) for index, mask in self.marked.items()
-        ]
+        self.looks = [Look.of(planes.image(at), mask, planes.window_at(at)) for at, mask in self.marked.items()]
         self.largest = max(int(mask.sum()) for mask in self.marked.values())
         self.offsets: dict[int, float] = {}
         self.done = 0
@@ -332,14 +285,16 @@ class _Run:
         image, depth = self._see(front.index), self._expected(front)
         shape = depth > 0 if (depth > 0).any() else front.mask
         session.point_at(self._prompts(front.anchor, shape))
-        answer = session.answer(offset + shape_evidence(depth, max(planes.step, *planes.pixel)))
+        answer = session.answer(offset + shapes.shape_evidence(depth, max(planes.step, *planes.pixel)))
         mask = connected(answer.mask, front.mask | shape)
-        change = least_change(self.looks, image, mask, window)
-        found = compare(mask, front.mask, self.largest, answer.score, change)
-        ended = found.ended(self.options)
+        look = Look.of(image, mask, window)
+        change = min(known.change(look) for known in self.looks) if mask.any() else 0.0
+        area, alike = int(mask.sum()), overlap(mask, front.mask)
+        growth, size = area / int(front.mask.sum()), area / self.largest
+        ended = reason_to_end(self.options, score=answer.score, growth=growth, overlap=alike, size=size, change=change)
         figures = {"slice": front.index, "score": round(answer.score, 2)}
         kept = np.zeros_like(mask) if ended else mask
-        return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, found.overlap, ended)
+        return SliceAnswer(STAGE, 0, 0, figures, front.index, kept, answer.score, alike, ended)
 
     def _prompts(self, anchor: int, shape: np.ndarray) -> Prompts:
         """Return the prompts for a shape (rows, columns), with an anchor's own points outside."""
@@ -351,7 +306,7 @@ class _Run:
         """Return the log-odds that make the answer on an anchor as large as its mask: decoders paint too much."""
         if anchor not in self.offsets:
             mask = self.masks[anchor]
-            where = around(mask)
+            where = shapes.around(mask)
             self.offsets[anchor] = 0.0
             if where.sum() > mask.sum():
                 self._see(anchor)
@@ -371,11 +326,11 @@ class _Run:
         before, image = (
             brightness(planes.image(at), planes.window_at(at)) for at in (front.index - front.direction, front.index)
         )
-        depth = moved(front.mask, before, image, planes.pixel)
+        depth = shapes.moved(front.mask, before, image, planes.pixel)
         if other is None or not (self.marked[other] & front.mask).any():
             return depth
         share = 1 / (abs(other - front.index) + 1)
-        return (1 - share) * depth + share * signed_distance(self.marked[other], planes.pixel)
+        return (1 - share) * depth + share * shapes.signed_distance(self.marked[other], planes.pixel)
 
 
 def _vote(run: _Run) -> Generator[SliceAnswer, None, np.ndarray]:

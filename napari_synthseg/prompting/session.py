@@ -61,11 +61,9 @@ class Session:
         encodings: Path | None = None,
     ) -> None:
         self.device = resolve_device(device)
-        if isinstance(model, Promptable):
-            loaded = model
-        else:
-            quicken(loaded := load_model(model))
-        self.model = loaded.to(self.device).eval()
+        if not isinstance(model, Promptable):
+            quicken(model := load_model(model))
+        self.model = model.to(self.device).eval()
         self.connected = bool(self.model.card.get("connected")) if connected is None else connected
         self._encodings = Encodings(self.model, precision, memory, encodings)
         self._encoding: Encoding | None = None
@@ -113,11 +111,9 @@ class Session:
         self._states, self._now, self._last = [Prompts()], 0, None
 
     def encode_ahead(
-        self,
-        images: Iterable[np.ndarray],
-        window: tuple[float, float] | None = None,
+        self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
-    ) -> None:
+    ) -> None:  # fmt: skip
         """Encode images in the background, such as the neighbouring slices; replaces earlier requests."""
         self._encodings.ahead(images, window, pixel)
 
@@ -131,30 +127,18 @@ class Session:
         if not np.isfinite(box).all():
             raise InputError("The corners of the box are not finite: drag it across the object.")
         (row0, row1), (column0, column1) = sorted((box[0], box[2])), sorted((box[1], box[3]))
-        clipped = (
-            max(0.0, float(row0)),
-            max(0.0, float(column0)),
-            min(rows - 1.0, float(row1)),
-            min(columns - 1.0, float(column1)),
-        )
-        if not (clipped[0] < clipped[2] and clipped[1] < clipped[3]):
+        first = max(0.0, float(row0)), max(0.0, float(column0))
+        last = min(rows - 1.0, float(row1)), min(columns - 1.0, float(column1))
+        if not (first[0] < last[0] and first[1] < last[1]):
             raise InputError("The box contains nothing of the image: drag it across the object.")
-        self._push(replace(self.prompts, box=clipped))
+        self._push(replace(self.prompts, box=(*first, *last)))
 
     def add_scribble(self, path: Sequence[Point], positive: bool = True) -> None:
-        """Draw a line (row, column) inside the object, or outside it.
-
-        Raises:
-            InputError: there is no image, or a corner is not on it.
-        """
+        """Draw a line (row, column) inside the object, or outside it."""
         self._push(with_scribble(self.prompts, self._on_image(path, 1), positive))
 
     def add_lasso(self, polygon: Sequence[Point], positive: bool = True) -> None:
-        """Draw a polygon (row, column) roughly around the object, or around something else.
-
-        Raises:
-            InputError: there is no image, a corner is not on it, or there are fewer than three.
-        """
+        """Draw a polygon (row, column) of three corners or more roughly around the object, or around something else."""
         self._push(with_lasso(self.prompts, self._on_image(polygon, 3), positive, self._shape))
 
     def set_mask(self, mask: np.ndarray) -> None:
@@ -178,17 +162,15 @@ class Session:
 
     def undo(self) -> bool:
         """Undo the last interaction; False if there is none."""
-        if not self.can_undo:
-            return False
-        self._now -= 1
-        return True
+        possible = self.can_undo
+        self._now -= possible
+        return possible
 
     def redo(self) -> bool:
         """Redo the last interaction that was undone; False if there is none."""
-        if not self.can_redo:
-            return False
-        self._now += 1
-        return True
+        possible = self.can_redo
+        self._now += possible
+        return possible
 
     def reset(self) -> None:
         """Remove all prompts; this too can be undone."""
@@ -202,23 +184,20 @@ class Session:
     def answer(self, evidence: np.ndarray | None = None) -> Answer:
         """Return the mask that answers the prompts, its score, and its difference to the answer before.
 
-        Args:
-            evidence: (rows, columns) log-odds of inside, added to those of the decoder.
-
-        Raises:
-            InputError: there is no image.
+        `evidence` (rows, columns) are log-odds of inside, added to those of the decoder.
         """
         before = self._last if self._last is not None else np.zeros(self._shape, bool)
-        mask, score = self._decode(evidence) if self.prompts.ask else (np.zeros(self._shape, bool), 0.0)
+        mask, score = np.zeros(self._shape, bool), 0.0
+        if self.prompts.ask:
+            logits, score = self._logits()
+            mask = answer_mask(logits, self._image.frame, self.prompts, self.connected, evidence)
         self._last = mask
         return Answer(mask, score, _bounds(mask != before))
 
     def offset(self, mask: np.ndarray, where: np.ndarray) -> float:
-        """Return the log-odds that, added to the answer to the prompts, make it as large as a mask.
+        """Return the log-odds that, added to the answer to the prompts, make it as large as a mask (rows, columns).
 
-        Args:
-            mask: (rows, columns) bool.
-            where: (rows, columns) bool, the pixels of the answer that count; more than those of the mask.
+        Pixels of the answer count `where` (rows, columns) is true; they are more than those of the mask.
         """
         values = np.sort(at_image_resolution(self._logits()[0], self._image.frame)[where])
         return -float(values[-1 - int(mask.sum())])
@@ -252,11 +231,7 @@ class Session:
         return self._encoding
 
     def _on_image(self, positions: Sequence[Point], least: int) -> list[Point]:
-        """Return positions as floats.
-
-        Raises:
-            InputError: one is not on the image, or there are fewer than `least`.
-        """
+        """Return positions as floats; InputError if one is not on the image, or there are fewer than `least`."""
         rows, columns = self._shape
         found = [(float(row), float(column)) for row, column in positions]
         for row, column in found:
@@ -270,10 +245,6 @@ class Session:
     def _push(self, prompts: Prompts) -> None:
         self._states = [*self._states[: self._now + 1], prompts]
         self._now += 1
-
-    def _decode(self, evidence: np.ndarray | None) -> tuple[np.ndarray, float]:
-        logits, score = self._logits()
-        return answer_mask(logits, self._image.frame, self.prompts, self.connected, evidence), score
 
     @torch.inference_mode()
     def _logits(self) -> tuple[torch.Tensor, float]:

@@ -33,15 +33,13 @@ MOST = 4.0
 def log_odds(session: Session, image: np.ndarray, mask: np.ndarray, window: tuple[float, float] | None) -> np.ndarray:
     """Return log-odds (rows, columns) float32 of resembling an object rather than its surroundings.
 
-    Args:
-        session: shows the image.
-        image: (rows, columns), or (rows, columns, 3 or 4).
-        mask: (rows, columns) bool, of the object; neither empty nor all.
-        window: values that become black and white.
+    The session shows the image; the mask (rows, columns) of the object is neither empty nor all.
     """
     pixels = np.argwhere(around(mask))
     pixels = pixels[:: -(-len(pixels) // MOST_PIXELS)]
-    at, channels = tuple(pixels.T), _channels(image, window)
+    gray = np.clip(np.nan_to_num(brightness(image, window), posinf=1.0, neginf=0.0), 0, 1)
+    channels = [ndimage.gaussian_filter(gray, blur) if blur else gray for blur in BLURS]
+    at = tuple(pixels.T)
     features = np.concatenate([np.stack([channel[at] for channel in channels], 1), session.features(pixels)], 1)
     parts = [features[mask[at]], features[~mask[at]]]
     inside, outside = (part.mean(0) for part in parts)
@@ -52,11 +50,6 @@ def log_odds(session: Session, image: np.ndarray, mask: np.ndarray, window: tupl
     for weight, channel in zip(weights, channels, strict=False):
         odds += weight * channel
     return np.clip(odds, -MOST, MOST).astype(np.float32)
-
-
-def _channels(image: np.ndarray, window: tuple[float, float] | None) -> list[np.ndarray]:
-    gray = np.clip(np.nan_to_num(brightness(image, window), posinf=1.0, neginf=0.0), 0, 1)
-    return [ndimage.gaussian_filter(gray, blur) if blur else gray for blur in BLURS]
 
 
 STAGE = "Similar objects"
@@ -79,25 +72,12 @@ class SimilarObject(Progress):
 
 
 def similar_objects(
-    session: Session,
-    image: np.ndarray,
-    mask: np.ndarray,
-    options: SimilarOptions | None = None,
-    window: tuple[float, float] | None = None,
-    pixel: tuple[float, float] = (1.0, 1.0),
-) -> Generator[SimilarObject, None, list[np.ndarray]]:
-    """Find the objects of an image that resemble one of them; the session's own image and prompts stay.
+    session: Session, image: np.ndarray, mask: np.ndarray, options: SimilarOptions | None = None,
+    window: tuple[float, float] | None = None, pixel: tuple[float, float] = (1.0, 1.0),
+) -> Generator[SimilarObject, None, list[np.ndarray]]:  # fmt: skip
+    """Find the objects of an image that resemble one of them (a mask), with a report for every peak.
 
-    Args:
-        session: the model and its embeddings.
-        image: (rows, columns), or (rows, columns, 3 or 4).
-        mask: (rows, columns) bool, of the object.
-        options: how similar; the defaults if None.
-        window: values that become black and white, as for `Session.set_image`.
-        pixel: height and width of a pixel.
-
-    Yields:
-        A report for every peak.
+    Arguments are those of `Session.set_image`; the session's own image and prompts stay.
 
     Returns:
         Their masks (rows, columns), bool, the most similar first; the object itself is not among them.

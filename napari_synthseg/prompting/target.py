@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import FileHeader, read_labels, read_with_header
@@ -52,11 +52,7 @@ class PromptTarget:
         return next(axis for axis, code in enumerate(self.scan.axcodes) if code in letters)
 
     def voxel(self, position: tuple[float, ...], options: PromptOptions) -> np.ndarray:
-        """Convert a position to voxels of the array, (3,) float64.
-
-        Raises:
-            InputError: it has the wrong number of coordinates, or lies outside.
-        """
+        """Convert a position to voxels of the array, (3,) float64; InputError if it does not fit, or lies outside."""
         given = " ".join(f"{value:g}" for value in position)
         if len(position) != (2 if self.scan is None else 3):
             form = "x y, from the left and from the top" if self.scan is None else "x y z"
@@ -92,6 +88,7 @@ class PromptTarget:
             if index in found and found[index].box is not None:
                 raise InputError(f"There are two boxes on slice {index}: give one.")
             found[index] = replace(found.get(index, Prompts()), box=(*ends[0], *ends[1]))
+        rows, columns = (length for other, length in enumerate(self.array.shape[:3]) if other != axis)
         for noun, drawings, positive in (
             ("scribble", options.scribble, True),
             ("scribble", options.scribble_outside, False),
@@ -102,18 +99,14 @@ class PromptTarget:
                 step = 2 if self.scan is None else 3
                 corners = [drawing[start : start + step] for start in range(0, len(drawing), step)]
                 index, path = self._one_slice(corners, noun, options, axis)
-                found[index] = self._drawn(found.get(index, Prompts()), noun, path, positive, axis)
+                prompts = found.get(index, Prompts())
+                if noun == "lasso" and len(path) < 3:
+                    raise InputError("A lasso has fewer than three corners: give three or more.")
+                found[index] = (
+                    with_scribble(prompts, path, positive) if noun == "scribble"
+                    else with_lasso(prompts, path, positive, (rows, columns))
+                )  # fmt: skip
         return axis, found
-
-    def _drawn(
-        self, prompts: Prompts, noun: str, path: list[tuple[float, float]], positive: bool, axis: int
-    ) -> Prompts:
-        if noun == "scribble":
-            return with_scribble(prompts, path, positive)
-        if len(path) < 3:
-            raise InputError("A lasso has fewer than three corners: give three or more.")
-        rows, columns = (length for other, length in enumerate(self.array.shape[:3]) if other != axis)
-        return with_lasso(prompts, path, positive, (rows, columns))
 
     def _one_slice(
         self, positions: list[tuple[float, ...]], noun: str, options: PromptOptions, axis: int
@@ -134,35 +127,42 @@ def read_target(path: Path, index: int | None = None) -> PromptTarget:
     return PromptTarget(path, scan.data, scan, header)
 
 
-def read_picture(path: Path, index: int | None = None, remedy: str = "") -> np.ndarray:
+def read_picture(
+    path: Path, index: int | None = None, remedy: str = "", *, palette: bool = True, noun: str = "picture"
+) -> np.ndarray:
     """Read a picture (rows, columns), or (rows, columns, 3 or 4) in color, turned as its file says.
 
     Args:
         path: the picture.
         index: page of a file that holds several, from 0.
         remedy: if a page cannot be chosen.
+        palette: replace numbers of colors by these.
+        noun: how messages call it.
 
     Raises:
         InputError: it cannot be read, or holds several pages and no index is given.
     """
     try:
-        with Image.open(path) as picture:
-            pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
-            if index is None and pages > 1:
-                choose = remedy or f"choose one by its index, 0 to {pages - 1} (--index)"
-                raise InputError(f"{path} holds {pages} pages: {choose}.")
-            if index is not None and not 0 <= index < pages:
-                raise InputError(f"{path} has no page {index}: it holds {pages}, counted from 0.")
-            picture.seek(index or 0)
-            upright = ImageOps.exif_transpose(picture)
-            plain = upright.convert("RGB") if upright.mode in {"P", "CMYK", "YCbCr", "LAB", "HSV"} else upright
-            array = np.array(plain)
-    except InputError:
-        raise
+        picture = Image.open(path)
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: check the path.") from None
-    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"The {noun} {path} does not exist: check the path.") from None
+    except (OSError, Image.DecompressionBombError) as error:
         raise InputError(f"{path} cannot be read as a picture: copy or export it again.") from error
+    with picture:
+        pages = 1 if picture.format == "MPO" else getattr(picture, "n_frames", 1)  # MPO: a photo and its preview
+        if index is None and pages > 1:
+            choose = remedy or f"choose one by its index, 0 to {pages - 1} (--index)"
+            raise InputError(f"{path} holds {pages} pages: {choose}.")
+        if index is not None and not 0 <= index < pages:
+            raise InputError(f"{path} has no page {index}: it holds {pages}, counted from 0.")
+        try:
+            picture.seek(index or 0)
+            turned = picture.getexif().get(ExifTags.Base.Orientation, 1) != 1
+            upright = ImageOps.exif_transpose(picture) if turned else picture
+            colors = {"CMYK", "YCbCr", "LAB", "HSV", "PA"} | ({"P"} if palette else set())
+            array = np.array(upright.convert("RGB") if upright.mode in colors else upright)
+        except (OSError, SyntaxError, ValueError) as error:
+            raise InputError(f"{path} is damaged: copy or export it again.") from error
     return array[..., 0] if array.ndim == 3 and array.shape[2] == 2 else array  # gray and opacity
 
 
