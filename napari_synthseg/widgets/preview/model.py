@@ -317,8 +317,9 @@ class SceneMaker(Maker):
 
 
 def _scene(options: SynthesizeShapesOptions) -> Scene:
+    from napari_synthseg.generator.presets import changed, shape_preset
     from napari_synthseg.generator.shapes.scenes import apply_scene, scene
 
     if options.record:
         return apply_scene(read_record(options.record[0], "module"), options.device, options.side)
-    return scene(options.priors(), options.seed, options.device, options.side)
+    return scene(changed(shape_preset(options.preset), options.prior), options.seed, options.device, options.side)
