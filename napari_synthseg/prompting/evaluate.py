@@ -112,7 +112,7 @@ def read_image(case: PromptCase) -> np.ndarray:
 def read_mask(case: PromptCase) -> np.ndarray:
     """Read the mask of a line: (rows, columns), bool; in color any channel counts, opacity does not."""
     values: np.ndarray = _read(case, case.mask_path, "mask", palette=False) > 0
-    return values if values.ndim == 2 else values[..., :3].any(-1)
+    return values if values.ndim == 2 else np.any(values[..., :3], axis=-1)
 
 
 def _read(case: PromptCase, path: Path, noun: str, palette: bool = True) -> np.ndarray:
