@@ -44,12 +44,6 @@ def test_the_same_pixels_are_encoded_once(encoded):
     assert len(encoded) == 1
 
 
-def test_the_same_numbers_in_another_shape_are_another_image(encoded):
-    encodings = Encodings(small_model())
-    shapes = [encodings.get(np.zeros(shape, np.uint8)).frame.shape for shape in ((20, 30), (30, 20))]
-    assert shapes == [(20, 30), (30, 20)]
-
-
 def test_the_same_numbers_with_other_pixels_are_another_image(encoded):
     encodings = Encodings(small_model())
     encodings.ahead([image(1)], None, (2.0, 1.0))
@@ -67,22 +61,6 @@ def test_the_least_recently_used_go_first(encoded):
     assert len(encoded) == 3
     encodings.get(image(2))
     assert len(encoded) == 4
-
-
-def test_the_last_one_is_kept_however_little_room_there_is():
-    encodings = Encodings(small_model(), limit=0)
-    encodings.get(image(1))
-    encodings.get(image(2))
-    assert len(encodings) == 1
-
-
-def test_what_was_computed_ahead_is_there(encoded):
-    encodings = Encodings(small_model())
-    encodings.ahead([image(1), image(2)])
-    encodings.wait()
-    assert len(encoded) == 2
-    encodings.get(image(2))
-    assert len(encoded) == 2
 
 
 def test_asking_for_what_is_on_its_way_does_not_encode_twice(encoded):
@@ -119,13 +97,6 @@ def test_a_failure_ahead_is_not_remembered(monkeypatch):
         encodings.wait()
         assert len(encodings) == 0
     assert encodings.get(image(1)).frame.shape == (20, 30)
-
-
-def test_closing_keeps_nothing():
-    encodings = Encodings(small_model())
-    encodings.get(image(1))
-    encodings.close()
-    assert len(encodings) == 0
 
 
 def test_a_request_to_stop_does_not_wait_for_the_encoder(encoded):

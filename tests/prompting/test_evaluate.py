@@ -10,7 +10,6 @@ import torch
 from PIL import ExifTags, Image
 
 from napari_synthseg import cli
-from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.prompting import Session
 from napari_synthseg.prompting.evaluate import (
@@ -68,7 +67,8 @@ def name_of(row):
 
 def test_a_perfect_model_scores_1_and_an_empty_answer_0(tmp_path):
     path = write_manifest(tmp_path)
-    assert [row["dsc"] for row in evaluate(path, session=always(square()))] == [1.0] * 5
+    session = always(square())
+    assert [row["dsc"] for row in evaluate(path, session=session)] == [1.0] * 5 and session.open
     assert [row["dsc"] for row in evaluate(path, session=always(np.zeros(SHAPE, bool)))] == [0.0] * 5
 
 
@@ -81,13 +81,6 @@ def test_pictures_are_seen_as_people_see_them(tmp_path):
     session = always(square())
     evaluate(manifest, session=session)
     np.testing.assert_array_equal(session.images[0], np.rot90(stored, -1))
-
-
-def test_half_of_a_structure_scores_two_thirds(tmp_path):
-    half = square()
-    half[14:] = False
-    rows = evaluate(write_manifest(tmp_path), session=always(half))
-    assert [row["dsc"] for row in rows] == pytest.approx([2 / 3] * 5)
 
 
 def test_there_is_a_row_for_each_mask_and_setting_in_the_manifests_order(tmp_path):
@@ -161,27 +154,12 @@ def test_threads_are_as_many_as_asked_for_and_put_back(tmp_path):
     assert set(seen) == {before + 1} and torch.get_num_threads() == before
 
 
-def test_a_given_session_stays_open(tmp_path):
-    session = always(square())
-    evaluate(write_manifest(tmp_path), session=session)
-    assert session.open
-
-
 @pytest.mark.parametrize("mask", [square(size=1), np.ones(SHAPE, bool), square(0, 0, 1)])
 def test_a_real_session_answers_tiny_and_filling_structures(tmp_path, mask):
     path = write_manifest(tmp_path)
     write_picture(tmp_path / "0_0.png", mask)
     rows = evaluate(path, session=Session(small_model()))
     assert len(rows) == 5 and all(0 <= row["dsc"] <= 1 for row in rows)
-
-
-def test_bad_lines_are_known_before_any_work(tmp_path):
-    path = write_manifest(tmp_path, images=2)
-    write_picture(tmp_path / "1_0.png", np.zeros(SHAPE, bool))
-    session = always(square())
-    with pytest.raises(InputError, match="1_0.png is empty"):
-        evaluate(path, session=session)
-    assert session.images == []
 
 
 def test_it_reports_and_stops(tmp_path):
@@ -272,7 +250,7 @@ def test_a_bad_line_ends_the_command_with_a_sentence(tmp_path, model_file, capsy
     (tmp_path / "0.png").unlink()
     assert cli.main(["evaluate-prompts", str(path), "--model", str(model_file)]) == cli.BAD_INPUT
     printed = capsys.readouterr().err
-    assert "0.png does not exist (line 2 of manifest.csv)" in printed and len(printed.splitlines()) == 1
+    assert "line 2 of manifest.csv" in printed and "0.png does not exist" in printed and len(printed.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -33,25 +33,10 @@ def test_a_moving_object_is_followed_to_both_of_its_ends(axis):
     reports, found = follow(propagate(Tracer(), volume, axis, 6, truth[6]))
     np.testing.assert_array_equal(found, np.moveaxis(truth, 0, axis))
     assert [report.index for report in reports] == [7, 5, 8, 4, 9, 3, 10, 2, 11, 12]
-    assert {report.index: report.ended for report in reports if report.ended} == {
-        2: "nothing of it is found there",
-        12: "nothing of it is found there",
-    }
-
-
-def test_every_report_carries_its_mask():
-    truth = moving(3, 11)
-    reports, _ = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6]))
-    for number, report in enumerate(reports, 1):
-        assert report.done == number
-        np.testing.assert_array_equal(report.mask, truth[report.index])
-
-
-def test_it_ends_with_the_volume():
-    truth = moving(0, 15)
-    reports, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 14, truth[14]))
-    np.testing.assert_array_equal(found, truth)
-    assert not any(report.ended for report in reports)
+    ended = "nothing of it is found there"
+    assert {report.index: report.ended for report in reports if report.ended} == {2: ended, 12: ended}
+    assert [report.done for report in reports] == list(range(1, len(reports) + 1))
+    assert all(np.array_equal(report.mask, truth[report.index]) for report in reports)
 
 
 @pytest.mark.parametrize(("direction", "slices"), [("up", [6, 7, 8]), ("down", [4, 5, 6]), ("both", [4, 5, 6, 7, 8])])
@@ -94,15 +79,6 @@ def test_it_ends_where_the_model_is_unsure():
     assert not next(report for report in reports if report.index == 9).mask.any()
 
 
-def test_it_ends_where_the_object_suddenly_grows():
-    truth = moving(0, 15)
-    volume = truth.astype(np.float32)
-    volume[9] = 1
-    reports, found = follow(propagate(Tracer(), volume, 0, 6, truth[6]))
-    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
-    assert reports[-1].index == 0 and any(report.ended.startswith("the area grows") for report in reports)
-
-
 def test_it_ends_where_an_object_creeps_into_its_surroundings_unless_more_is_marked():
     truth = np.stack([disc(SHAPE, 15, 20, 4 + i) for i in range(11)])
     volume = truth.astype(np.float32)
@@ -112,13 +88,6 @@ def test_it_ends_where_an_object_creeps_into_its_surroundings_unless_more_is_mar
     assert "as large as on any marked slice" in reports[-1].ended
     _, found = follow(propagate(Tracer(), volume, 0, 10, truth[10], anchors={0: Anchor(truth[0])}))
     np.testing.assert_array_equal(found, truth)
-
-
-def test_it_ends_where_slices_overlap_little():
-    truth = np.stack([disc(SHAPE, 15, 10 + (9 if i > 8 else 0), 5) for i in range(12)])
-    reports, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6]))
-    assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
-    assert any(report.ended.startswith("it overlaps little") for report in reports)
 
 
 def test_it_ends_where_the_object_looks_different():
@@ -197,14 +166,6 @@ def test_it_can_be_stopped_between_slices():
     assert len(tracer.seen) == 1 + 3  # the marked slice first
 
 
-def test_it_can_be_stopped_before_the_first_slice_is_encoded():
-    truth = moving(0, 15)
-    tracer = Tracer()
-    with pytest.raises(Stopped):
-        run(propagate(tracer, truth.astype(np.float32), 0, 6, truth[6]), should_stop=lambda: True)
-    assert not tracer.seen
-
-
 def test_nothing_is_encoded_ahead_any_more_once_it_has_ended():
     truth = moving(3, 11)
     tracer = Tracer()
@@ -235,16 +196,8 @@ def test_the_next_slices_are_encoded_ahead():
     volume = truth.astype(np.float32)
     tracer = Tracer()
     follow(propagate(tracer, volume, 0, 6, truth[6]))
-    ahead = [
-        [
-            index
-            for index in range(16)
-            for image in asked
-            if image is not None and np.shares_memory(image, volume[index])
-        ]
-        for asked in tracer.asked
-    ]
-    assert sorted(ahead[0]) == [5, 7, 8, 9]
+    asked = [index for index in range(16) for image in tracer.asked[0] if np.shares_memory(image, volume[index])]
+    assert asked == [5, 7, 8, 9]
 
 
 def test_slices_are_seen_in_true_proportions():
@@ -268,23 +221,6 @@ def test_what_does_not_fit_is_refused_in_a_sentence():
     ):
         with pytest.raises(InputError, match=sentence):
             next(propagate(Tracer(), *arguments))
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"direction": "left"},
-        {"least_score": 2},
-        {"least_overlap": -1},
-        {"most_growth": 0.5},
-        {"most_area": 0.5},
-        {"most_change": -1},
-        {"most_slices": 0},
-    ],
-)
-def test_options_out_of_range_are_refused(wrong):
-    with pytest.raises(InputError):
-        PropagateOptions(**wrong)
 
 
 # Corrections and votes
@@ -321,13 +257,6 @@ def test_what_an_earlier_run_left_beyond_the_end_is_dropped():
     anchors = {2: Anchor(truth[2])}
     _, found = follow(propagate(Tracer(), volume, 0, 9, gone, anchors=anchors, known=truth, corrected=[9]))
     assert np.flatnonzero(found.any((1, 2))).tolist() == list(range(9))
-
-
-def test_slices_that_are_not_reached_keep_the_earlier_result():
-    truth = moving(0, 15)
-    options = PropagateOptions(direction="up", most_slices=2)
-    _, found = follow(propagate(Tracer(), truth.astype(np.float32), 0, 6, truth[6], known=truth, options=options))
-    np.testing.assert_array_equal(found, truth)
 
 
 def test_between_anchors_the_expected_shape_changes_steadily():

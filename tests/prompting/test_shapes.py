@@ -10,7 +10,6 @@ from napari_synthseg.prompting import Prompts, Session
 from napari_synthseg.prompting.prompts import (
     ALONG,
     AROUND,
-    MOST_INSIDE,
     connected,
     deep_points,
     mask_prompts,
@@ -25,19 +24,9 @@ from tests.prompting.tracer import disc
 SHAPE = (30, 40)
 
 
-def test_a_point_lies_deep_inside():
-    assert deep_points(disc(SHAPE, 12, 20, 6)) == ((12, 20),)
-
-
 def test_parts_each_have_their_point_the_largest_first():
     mask = disc(SHAPE, 20, 10, 3) | disc(SHAPE, 10, 25, 6)
     assert deep_points(mask) == ((10, 25), (20, 10))
-
-
-def test_there_are_only_a_few_points_however_many_parts():
-    mask = np.zeros(SHAPE, bool)
-    mask[::3, ::3] = True
-    assert len(deep_points(mask)) == MOST_INSIDE
 
 
 def test_depth_is_measured_in_true_lengths():
@@ -67,10 +56,6 @@ def test_the_mask_itself_is_a_prompt_with_points_inside_and_all_around():
 def test_points_outside_lie_further_off_where_slices_do(step, least):
     offsets = outside(mask_prompts(disc((60, 60), 30, 30, 6), (1, 1), step)) - 30
     assert (np.linalg.norm(offsets, axis=1) >= least - 0.5).all()
-
-
-def test_a_mask_that_fills_the_image_has_nothing_around_it():
-    assert all(mask_prompts(np.ones(SHAPE, bool)).positive)
 
 
 def test_a_users_points_outside_are_kept_until_the_mask_comes_close():
