@@ -226,12 +226,6 @@ def describe_preset(name: str) -> str:
     return "\n".join(f"{s:{width}}  {fact}" for (s, _), fact in zip(lines, facts, strict=True))
 
 
-def python_text(generator: GenerativeModel, start: str, base: GenerativeModel) -> str:
-    """Return Python that makes a generator from the expression `start`, which makes `base`."""
-    inner = ", ".join(f"{name}={value!r}" for name, value in generator.differences(base).items())
-    return f"{start}.with_values({inner})" if inner else start
-
-
 def written(value: Any) -> str:
     """Return a value as it stands in a setting; every number comes back the same."""
     if value is None:

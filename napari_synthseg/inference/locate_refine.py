@@ -151,12 +151,7 @@ def _appearance(model: nn.Module, located: LocatorResult) -> torch.Tensor:
 
 
 def is_clear_t1(appearance: torch.Tensor, values: Sequence[int]) -> bool:
-    """Tell if a scan looks like a clear T1, where a second refinement pays; on other contrasts it may lose.
-
-    Args:
-        appearance: (K, 2) means and variances.
-        values: of the channels.
-    """
+    """Tell from means and variances (K, 2) of structures if a scan looks like a clear T1, where a second pass pays."""
     if not {value for pair in T1_ORDER for value in pair} <= set(values):
         return False
     white, cortex, ventricles = (appearance[[list(values).index(v) for v in pair]].mean(0) for pair in T1_ORDER)
@@ -175,15 +170,9 @@ def sharpened(located: LocatorResult, refined: Prediction) -> LocatorResult:
 
 
 def _refine(
-    model: nn.Module,
-    image: np.ndarray,
-    located: LocatorResult,
-    appearance: torch.Tensor,
-    device: torch.device,
-    max_voxels: int,
-    flip: bool,
-    stage: str,
-) -> Generator[Progress, None, Prediction]:
+    model: nn.Module, image: np.ndarray, located: LocatorResult, appearance: torch.Tensor, device: torch.device,
+    max_voxels: int, flip: bool, stage: str,
+) -> Generator[Progress, None, Prediction]:  # fmt: skip
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:
@@ -207,20 +196,14 @@ def _refine(
             return model.refine_averaged(part, prior, appearance, order)  # type: ignore[operator]
 
     posteriors = yield from blend_steps(stage, one, grid, len(model.labels))  # type: ignore[arg-type]
-    tissues = TissueMaps({k: _doubled(v) for k, v in located.tissues.items()}, tuple(start.tolist()))
-    return Prediction(
-        posteriors,
-        values_of(model),
-        tuple(low.tolist()),
-        coarse.cpu(),
-        str(device),
-        tissues=tissues if tissues.classes else None,
-        coarse_start=tuple(start.tolist()),
-    )
+    begin = tuple(start.tolist())
+    tissues = TissueMaps({k: _doubled(v) for k, v in located.tissues.items()}, begin) if located.tissues else None
+    return Prediction(posteriors, values_of(model), tuple(low.tolist()), coarse.cpu(), str(device), tissues=tissues,
+                      coarse_start=begin)  # fmt: skip
 
 
 def _doubled(classes: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z) classes at 2 mm -> (2X, 2Y, 2Z) at 1 mm, as the voxels of 2 mm lie."""
+    """Return (X, Y, Z) classes at 2 mm as (2X, 2Y, 2Z) at 1 mm, as the voxels of 2 mm lie."""
     for axis in range(3):
         classes = classes.repeat_interleave(2, axis)
     return classes

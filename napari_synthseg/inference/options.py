@@ -132,9 +132,7 @@ class InferenceConfig:
 
 
 OWN = InferenceConfig()
-REFERENCE = replace(
-    OWN, crop_to_head=False, reference_grid=True, minimum=128, whole=True, dilation=0, fill_holes=False
-)  # fmt: skip
+REFERENCE = replace(OWN, crop_to_head=False, reference_grid=True, minimum=128, whole=True, dilation=0, fill_holes=False)
 
 
 def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -> InferenceConfig:
@@ -153,10 +151,7 @@ def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -
     else:
         fits = spec_of(card).reference
         if card and fits == "none":
-            raise InputError(
-                f"The weights {card.get('name')!r} are no SynthSeg U-Net, so the preset reference does not fit; "
-                "leave it at auto."
-            )
+            raise InputError(f"The weights {card.get('name')!r} are no SynthSeg U-Net: leave the preset at auto.")
         chosen = _components(REFERENCE, options)
         least = MIN_POSTERIOR if options.keep_largest else None
         fast = replace(chosen, flip=False, topology=False, min_posterior=least)
@@ -171,32 +166,16 @@ def _components(preset: InferenceConfig, options: SegmentOptions) -> InferenceCo
 
 
 def _of_organ(options: SegmentOptions, card: Mapping[str, Any]) -> InferenceConfig:
-    """Return our own preset for another organ: no crop, no mirror; as many components as its labels had in training.
-
-    Raises:
-        InputError: an option is made for brains.
-    """
+    """Return our own preset for another organ: no crop, no mirror; as many components as its labels had in training."""
     check_options(options, card)
-    return replace(
-        OWN,
-        crop_to_head=False,
-        flip=False,
-        keep_brain=False,
-        topology=options.keep_largest and not options.fast,
-        fill_holes=False,
-        bfloat16=options.bfloat16,
-        spacing_mm=float(card.get("spacing_mm", 1.0)),
-        brain=False,
-        single_component=tuple(int(value) for value in card.get("one_piece", ())),
-    )
+    return replace(OWN, crop_to_head=False, flip=False, keep_brain=False, fill_holes=False, brain=False,
+                   topology=options.keep_largest and not options.fast, bfloat16=options.bfloat16,
+                   spacing_mm=float(card.get("spacing_mm", 1.0)),
+                   single_component=tuple(int(value) for value in card.get("one_piece", ())))  # fmt: skip
 
 
 def check_options(options: SegmentOptions, card: Mapping[str, Any]) -> None:
-    """Refuse options that are made for brains.
-
-    Raises:
-        InputError: one of the options is.
-    """
+    """Refuse options that are made for brains with an InputError."""
     wrong = {
         "the preset reference": options.preset == "reference",
         "the CT window of the brain": options.ct,
@@ -215,12 +194,9 @@ def names_of(card: Mapping[str, Any] | None) -> dict[int, LabelName]:
     from napari_synthseg.io.labels import LabelName  # here: slow to import, not needed to open a widget
 
     card = card or {}
-    colors = card.get("colors", {})
-    names = {}
-    for value, name in card.get("names", {}).items():
-        color = colors.get(value)
-        names[int(value)] = LabelName(str(name), tuple(int(part) for part in color) if color else None)  # type: ignore[arg-type]
-    return names
+    colors = {value: tuple(map(int, color)) for value, color in card.get("colors", {}).items() if color}
+    names = card.get("names", {}).items()
+    return {int(value): LabelName(str(name), colors.get(value)) for value, name in names}  # type: ignore[arg-type]
 
 
 def tissue_names() -> dict[int, LabelName]:

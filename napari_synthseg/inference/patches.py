@@ -58,12 +58,7 @@ def patch_grid(
 ) -> PatchGrid:
     """Return the fewest patches, of at most about `max_voxels` each, that cover a region.
 
-    Args:
-        shape: voxels of the region.
-        max_voxels: voxels a patch may have (never less than `minimum` along an axis is tried).
-        overlap: voxels that neighbors share at least.
-        multiple: patch sizes are multiples of this.
-        minimum: patches are not made shorter than this.
+    Their sizes are multiples of `multiple`, not below `minimum`; neighbors share `overlap` voxels at least.
     """
     counts = [1, 1, 1]
     sizes = [_size(n, 1, overlap, multiple) for n in shape]
@@ -111,12 +106,7 @@ def crop_with_padding(array: torch.Tensor, start: Sequence[int], size: Sequence[
 
 
 def sliding_windows(field: int, edge: int) -> PatchGrid:
-    """Return the fewest windows of one size that cover a cube, neighbors sharing at least `MIN_OVERLAP` of their edge.
-
-    Args:
-        field: voxels along each side of the cube.
-        edge: of the windows; not more than of the cube.
-    """
+    """Return the fewest windows of one edge that cover a cube of `field` voxels a side, sharing `MIN_OVERLAP` of it."""
     room = field - edge
     count = 1 if not room else 1 + -(-room // max(1, round(edge * (1 - MIN_OVERLAP))))
     starts = tuple(round(i * room / max(count - 1, 1)) for i in range(count))

@@ -60,14 +60,8 @@ def prepare_scan(state: State) -> Steps:
     """Bring the scan to the network's grid, and look at its values and extent."""
     yield Progress("Preparing", 0, 1)
     config, options = state.config, state.options
-    state.prepared = prepare(
-        state.volume,
-        ct=options.ct,
-        crop_to_head=config.crop_to_head,
-        reference_grid=config.reference_grid,
-        spacing_mm=config.spacing_mm,
-        name=state.name,
-    )
+    state.prepared = prepare(state.volume, ct=options.ct, crop_to_head=config.crop_to_head, name=state.name,
+                             reference_grid=config.reference_grid, spacing_mm=config.spacing_mm)  # fmt: skip
     like_labels = plausibility.check_values(state.volume.data)
     state.label_map = bool(like_labels)
     state.warnings += like_labels
@@ -186,16 +180,13 @@ def rate(state: State) -> Steps:
     quality = soft_dice(prediction.posteriors, prediction.values, hard, sums)
     features, rating = None, QcRating(float(np.mean([*quality.values()])) if quality else math.nan, False)
     if state.config.brain:
-        features = gather_features(
-            prediction, hard, state.prepared.image, quality, sums, state.raw_sums, state.config.flip
-        )
+        image, flip = state.prepared.image, state.config.flip
+        features = gather_features(prediction, hard, image, quality, sums, state.raw_sums, flip)
         calibration = calibration_of(state.card)
         expected = None if calibration is None else calibration.expected(features)
-        if calibration is None or expected is None:
-            rating = rate_scan(quality, False)
-        else:
-            quality = expected
-            rating = rate_scan(expected, True, calibration.failed_below)
+        rating = rate_scan(quality, False)
+        if calibration is not None and expected is not None:
+            quality, rating = expected, rate_scan(expected, True, calibration.failed_below)
     if state.label_map:
         quality, rating = {}, QcRating(math.nan, False)
     failed = [rating.warning] if rating.warning else []
@@ -280,12 +271,9 @@ def segment(
 
 
 def segment_steps(
-    volume: Volume,
-    options: SegmentOptions | None = None,
-    model: nn.Module | Networks | None = None,
-    *,
+    volume: Volume, options: SegmentOptions | None = None, model: nn.Module | Networks | None = None, *,
     name: str = "The image",
-) -> Generator[Progress, None, Segmentation]:
+) -> Generator[Progress, None, Segmentation]:  # fmt: skip
     """Segment a volume, reporting at least once a patch; closing the generator stops the work.
 
     Args:

@@ -16,30 +16,16 @@ from napari_synthseg.io import is_label_like
 INTRACRANIAL_ML = (950.0, 2100.0)
 
 ADULT_RANGES_ML: dict[str, tuple[float, float]] = {
-    "Cerebral-White-Matter": (110, 350),
-    "Cerebral-Cortex": (120, 360),
-    "Lateral-Ventricle": (1.5, 90),
-    "Inf-Lat-Vent": (0.03, 9),
-    "Cerebellum-White-Matter": (6, 28),
-    "Cerebellum-Cortex": (28, 85),
-    "Thalamus": (4, 12),
-    "Caudate": (1.7, 6.5),
-    "Putamen": (2.3, 8.5),
-    "Pallidum": (0.7, 3.2),
-    "3rd-Ventricle": (0.25, 6),
-    "4th-Ventricle": (0.5, 7),
-    "Brain-Stem": (12, 34),
-    "Hippocampus": (1.3, 6.5),
-    "Amygdala": (0.6, 3.2),
-    "CSF": (60, 800),
-    "Accumbens-area": (0.15, 1.4),
-    "VentralDC": (2, 6.5),
-}
+    "Cerebral-White-Matter": (110, 350), "Cerebral-Cortex": (120, 360), "Lateral-Ventricle": (1.5, 90),
+    "Inf-Lat-Vent": (0.03, 9), "Cerebellum-White-Matter": (6, 28), "Cerebellum-Cortex": (28, 85), "Thalamus": (4, 12),
+    "Caudate": (1.7, 6.5), "Putamen": (2.3, 8.5), "Pallidum": (0.7, 3.2), "3rd-Ventricle": (0.25, 6),
+    "4th-Ventricle": (0.5, 7), "Brain-Stem": (12, 34), "Hippocampus": (1.3, 6.5), "Amygdala": (0.6, 3.2),
+    "CSF": (60, 800), "Accumbens-area": (0.15, 1.4), "VentralDC": (2, 6.5),
+}  # fmt: skip
 """Volume of one side in mL; the names are FreeSurfer's without the side."""
 
 FACE_MM2 = 600.0
 """Brain on a face of the image above this is a brain that was cut."""
-
 BRAIN_MM = (100.0, 125.0, 90.0)
 """An adult's brain, even a small one without its skull, is longer from left to right, back to front, bottom to top."""
 
@@ -47,9 +33,8 @@ FACES = (("left", "right"), ("back", "front"), ("bottom", "top"))
 
 
 def adult_range(value: int) -> tuple[float, float] | None:
-    """Return plausible volume of a structure in mL, or None where none is known."""
-    name = anatomy.name(value)
-    return ADULT_RANGES_ML.get(name.removeprefix("Left-").removeprefix("Right-"))
+    """Return the plausible volume of a structure in mL, or None if none is known."""
+    return ADULT_RANGES_ML.get(anatomy.name(value).removeprefix("Left-").removeprefix("Right-"))
 
 
 def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None = None) -> list[str]:
@@ -64,18 +49,11 @@ def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None =
             missing.append(name)
         elif not usual[0] <= ml <= usual[1]:
             odd.append(f"{name} {ml:.3g} mL (usually {usual[0]:g}-{usual[1]:g})")
-    sentences = []
-    if missing:
-        sentences.append(f"Missing or nearly so: {_listing(missing)}.")
-    if odd:
-        sentences.append(f"Unusual volumes for an adult: {_listing(odd)}.")
-    if intracranial_mm3 is not None and 24 in volumes:
-        ml = intracranial_mm3 / 1000
-        low, high = INTRACRANIAL_ML
-        if not low <= ml <= high:
-            sentences.append(
-                f"The intracranial volume of {ml:.0f} mL is implausible for an adult ({low:g}-{high:g} mL)."
-            )
+    sentences = [f"Missing or nearly so: {_listing(missing)}."] if missing else []
+    sentences += [f"Unusual volumes for an adult: {_listing(odd)}."] if odd else []
+    (low, high), ml = INTRACRANIAL_ML, (intracranial_mm3 or 0) / 1000
+    if intracranial_mm3 is not None and 24 in volumes and not low <= ml <= high:
+        sentences.append(f"The intracranial volume of {ml:.0f} mL is implausible for an adult ({low:g}-{high:g} mL).")
     return sentences
 
 
@@ -85,17 +63,13 @@ def _listing(items: Sequence[str], most: int = 6) -> str:
 
 
 def check_field_of_view(mask: np.ndarray, start: Sequence[int], shape: Sequence[int]) -> list[str]:
-    """Warn if the brain is cut by the edge of the scan.
+    """Warn if the brain without CSF (X, Y, Z), in RAS at about 1 mm, is cut by the edge of the scan of this shape.
 
-    Args:
-        mask: (X, Y, Z) brain without CSF, in RAS at about 1 mm.
-        start: voxel of the scan where the mask begins.
-        shape: voxels of the scan.
+    `start` is the voxel of the scan where the mask begins.
     """
     cut = []
     for axis in range(3):
-        for end, name in enumerate(FACES[axis]):
-            at = 0 if end == 0 else shape[axis] - 1
+        for name, at in zip(FACES[axis], (0, shape[axis] - 1), strict=True):
             index = at - start[axis]
             if 0 <= index < mask.shape[axis] and np.count_nonzero(np.take(mask, index, axis)) > FACE_MM2:
                 cut.append(name)
@@ -111,12 +85,9 @@ def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
         for n, usual, faces in zip(shape, BRAIN_MM, FACES, strict=True)
         if n * spacing_mm < usual
     ]
-    if not short:
-        return []
-    return [
-        f"The scan covers only {', '.join(short)}, less than an adult's brain: the networks know whole heads, so look "
-        "at the result; volumes of what is cut mean little."
-    ]
+    sentence = (f"The scan covers only {', '.join(short)}, less than an adult's brain: the networks know whole heads, "
+                "so look at the result; volumes of what is cut mean little.")  # fmt: skip
+    return [sentence] if short else []
 
 
 def check_values(image: np.ndarray) -> list[str]:

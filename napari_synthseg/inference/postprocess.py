@@ -20,10 +20,8 @@ from napari_synthseg.volume import bounding_box
 
 COMPONENT_THRESHOLD = 0.25
 """Posterior above which a voxel belongs to a component (as in the reference implementation)."""
-
 WITHOUT_HOLES = frozenset({4, 10, 11, 12, 13, 14, 15, 16, 17, 18, 26, 28, 43, 49, 50, 51, 52, 53, 54, 58, 60})
 """Structures without holes (Euler characteristic 2); white matter, cortex and cerebellum enclose others."""
-
 AT_A_TIME = 8192
 """Voxels whose channels each thread works on at a time. Sums over some of these are exact enough in float32."""
 
@@ -35,22 +33,15 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     if box is None:
         return out
     labels, count = cc3d.connected_components(np.ascontiguousarray(mask[box]), connectivity=6, return_N=True)
-    if count < 2:
-        out[box] = mask[box]
-        return out
-    sizes = np.bincount(labels.ravel(), minlength=count + 1)
-    sizes[0] = 0
-    out[box] = labels == sizes.argmax()
+    out[box] = mask[box] if count < 2 else labels == np.bincount(labels.ravel())[1:].argmax() + 1
     return out
 
 
 def keep_brain(posteriors: torch.Tensor, dilation: int) -> None:
     """Keep foreground posteriors only in the largest component of "sum over the foreground > COMPONENT_THRESHOLD".
 
-    Args:
-        posteriors: (K, X, Y, Z), changed in place.
-        dilation: voxels around the component where posteriors stay, unless they are another component. The reference's
-            rule is 0: it cuts off the soft edge of every structure, and with it some of its volume.
+    They stay in `dilation` voxels around it too, unless they are another component. The reference's rule is 0: it cuts
+    off the soft edge of every structure, and with it some of its volume.
     """
     keep = _kept((foreground(posteriors) > COMPONENT_THRESHOLD).numpy(), dilation, posteriors.dtype)
     _bits(posteriors[1:]).bitwise_and_(keep)
@@ -115,18 +106,11 @@ def normalize(posteriors: torch.Tensor) -> None:
 
 
 def fill_holes(posteriors: torch.Tensor, values: Sequence[int], best: np.ndarray | None = None) -> int:
-    """Give enclosed voxels to what encloses them, in place.
+    """Give enclosed voxels to what encloses them, in place, and return how many changed.
 
     First the structures of `WITHOUT_HOLES`, each on its own; then, where the network predicts CSF (value 24),
-    background enclosed by the brain takes the best posterior among the structures, or a neighbor's label.
-
-    Args:
-        posteriors: (K, X, Y, Z).
-        values: FreeSurfer value of each channel.
-        best: (X, Y, Z) what `best_channel` gives, if known already; changed in place too.
-
-    Returns:
-        How many voxels changed.
+    background enclosed by the brain takes the best posterior among the structures, or a neighbor's label. `best`
+    (X, Y, Z) is what `best_channel` gives, if known already; it is changed too.
     """
     labels = best_channel(posteriors) if best is None else best
     changed = 0
@@ -189,12 +173,7 @@ def clean(posteriors: torch.Tensor, values: Sequence[int], config: InferenceConf
 def clean_steps(
     posteriors: torch.Tensor, values: Sequence[int], config: InferenceConfig = OWN
 ) -> Generator[Progress, None, np.ndarray]:
-    """Post-process posteriors in place and in the reference's order; filling holes is the paper's.
-
-    Args:
-        posteriors: (K, X, Y, Z).
-        values: FreeSurfer value of each channel.
-        config: which components are kept, how far their soft edges reach, and whether holes are filled.
+    """Post-process posteriors (K, X, Y, Z) in place and in the reference's order; filling holes is the paper's.
 
     Returns:
         (X, Y, Z) int16 FreeSurfer values.
@@ -240,7 +219,7 @@ def foreground(posteriors: torch.Tensor) -> torch.Tensor:
 
 
 def best_channel(posteriors: torch.Tensor) -> np.ndarray:
-    """(X, Y, Z) int16: the channel of the largest posterior, the first of equals; many times as fast as argmax."""
+    """Return (X, Y, Z) int16 the channel of the largest posterior, the first of equals; much faster than argmax."""
     k = len(posteriors)
     bits = _bits(posteriors).reshape(k, -1)
     best = torch.empty(bits.shape[1], dtype=torch.int16)
@@ -263,7 +242,7 @@ def _pieces(voxels: int) -> Generator[slice, None, None]:
 
 
 def hard_labels(posteriors: torch.Tensor, values: Sequence[int]) -> np.ndarray:
-    """(X, Y, Z) int16: the FreeSurfer value of the largest posterior of each voxel."""
+    """Return (X, Y, Z) int16 the FreeSurfer value of the largest posterior of each voxel."""
     return np.asarray(values, np.int16)[best_channel(posteriors)]
 
 

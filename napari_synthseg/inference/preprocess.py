@@ -7,7 +7,7 @@ then percentiles), except that a crop around the head comes first, which is what
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -52,12 +52,8 @@ class Prepared:
         if rotation.is_identity:
             return self
         shape = self.image.shape
-        return replace(
-            self,
-            image=np.ascontiguousarray(rotation.apply(self.image)),
-            affine=rotation.affine(self.affine, shape),
-            source=self.source.reoriented(rotation, shape),
-        )
+        image, affine = np.ascontiguousarray(rotation.apply(self.image)), rotation.affine(self.affine, shape)
+        return Prepared(image, affine, self.source.reoriented(rotation, shape))
 
     def working_grid(self) -> OutputGrid:
         """Return the working grid, extended by whole voxels to the scan's whole field of view: the 1 mm output."""
@@ -74,23 +70,10 @@ class Prepared:
 
 
 def prepare(
-    volume: Volume,
-    *,
-    ct: bool = False,
-    crop_to_head: bool = True,
-    reference_grid: bool = False,
-    spacing_mm: float = 1.0,
-    name: str = "The image",
-) -> Prepared:
-    """Prepare a scan for a network.
-
-    Args:
-        volume: the scan.
-        ct: clip to [0, 80] HU.
-        crop_to_head: whether to cut away what lies beyond the head.
-        reference_grid: resample as the reference implementation does, see `resample_as_reference`.
-        spacing_mm: voxel size that the network works at.
-        name: how messages call the scan.
+    volume: Volume, *, ct: bool = False, crop_to_head: bool = True, reference_grid: bool = False,
+    spacing_mm: float = 1.0, name: str = "The image",
+) -> Prepared:  # fmt: skip
+    """Prepare a scan for a network that works at a voxel size; see `InferenceConfig` for the choices.
 
     Raises:
         InputError: the scan is empty, constant or not 3D.
@@ -238,15 +221,10 @@ def head_box(
 
 
 def brain_center(image: np.ndarray, spacing: Sequence[float] = (1.0, 1.0, 1.0)) -> np.ndarray:
-    """Guess the middle of the brain from the outline of the head alone.
+    """Guess the middle of the brain, (3,) voxel index, from the outline of the head in an image in RAS.
 
-    Args:
-        image: (X, Y, Z), axes pointing right, anterior, superior.
-        spacing: mm.
-
-    Returns:
-        (3,) voxel index: in z a fixed distance below the top of the head (or the middle, where less of it was scanned);
-        in x and y the middle of what lies within reach of the top, so that neck and shoulders do not count.
+    In z it lies a fixed distance below the top of the head (or in the middle, where less of it was scanned); in x and y
+    in the middle of what lies within reach of the top, so that neck and shoulders do not count.
     """
     coarse, step = resample_coarse(image, spacing)
     mask = foreground(coarse)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -72,9 +71,8 @@ class Prediction:
     def inside(self, shape: Sequence[int]) -> tuple[slice, slice, slice]:
         """Return the part inside a prepared image of this shape (posteriors may reach into its padding)."""
         size = self.posteriors.shape[1:]
-        x, y, z = (
-            slice(max(0, -a), max(0, min(n, whole - a))) for a, n, whole in zip(self.start, size, shape, strict=True)
-        )
+        every = zip(self.start, size, shape, strict=True)
+        x, y, z = (slice(max(0, -a), max(0, min(n, whole - a))) for a, n, whole in every)
         return x, y, z
 
     def within(self, shape: Sequence[int]) -> Prediction:
@@ -186,20 +184,16 @@ def load_all(options: SegmentOptions, segmenter: nn.Module | None = None) -> Net
     """
     from napari_synthseg.weights.store import load_kind, load_model
 
-    def helper(path: Path | None, kind: str, what: str, example: str) -> nn.Module | None:
-        return None if path is None else load_kind(str(path), kind, what, example)
-
+    helpers = (
+        (options.parcellation, "parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5"),
+        (options.regressor, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5"),
+    )
     segmenter = load(options) if segmenter is None else segmenter
     locator = None
     if options.fix_orientation:
         locator = segmenter if hasattr(segmenter, "locate") else load_model(SegmentOptions.model)
-    parcellation = ("parcellation", "SynthSeg's cortical parcellation", "synthseg_parc_2.0.h5")
-    return Networks(
-        segmenter,
-        helper(options.parcellation, *parcellation),
-        helper(options.regressor, "quality", "SynthSeg's quality regressor", "synthseg_qc_2.0.h5"),
-        locator,
-    )
+    parcellation, regressor = (None if path is None else load_kind(str(path), *kind) for path, *kind in helpers)
+    return Networks(segmenter, parcellation, regressor, locator)
 
 
 def load(options: SegmentOptions) -> nn.Module:
@@ -211,12 +205,8 @@ def load(options: SegmentOptions) -> nn.Module:
     from napari_synthseg.weights.catalogue import find_robust
     from napari_synthseg.weights.store import load_model
 
-    if options.weights is not None:
-        name = str(options.weights)
-    else:
-        unnamed = options.model == SegmentOptions.model
-        name = str(find_robust()) if options.robust and unnamed else options.model
-    model = load_model(name)
+    unnamed = options.weights is None and options.model == SegmentOptions.model
+    model = load_model(str(find_robust() if options.robust and unnamed else options.weights or options.model))
     card: dict[str, Any] = model.card  # type: ignore[assignment]
     spec = spec_of(card)
     if not segments(card):

@@ -26,29 +26,18 @@ SLAB_BYTES = 48 << 20
 
 Source = Callable[[int, int], torch.Tensor]
 """Gives planes `start` to `stop` of the network's input, (X, Y, Z, C) float32 on the network's device."""
-
 Sink = Callable[[int, torch.Tensor], None]
 """Takes the first plane's number and posteriors (X, Y, Z, K) float32 of some planes, in order."""
 
 
 def slab_steps(
-    model: EncoderDecoder,
-    source: Source,
-    shape: tuple[int, int, int],
-    sink: Sink,
-    stage: str = "Segmenting",
-    *,
+    model: EncoderDecoder, source: Source, shape: tuple[int, int, int], sink: Sink, stage: str = "Segmenting", *,
     dtype: torch.dtype = torch.float32,
-) -> Generator[Progress, None, None]:
+) -> Generator[Progress, None, None]:  # fmt: skip
     """Compute posteriors of a whole volume, handed on slab after slab; a report after each of them.
 
-    Args:
-        model: in evaluation mode.
-        source: of the input.
-        shape: (X, Y, Z) of the input, multiples of `model.multiple`.
-        sink: takes the posteriors.
-        stage: what reports say.
-        dtype: what to compute in, float32 or bfloat16; the last layer and the softmax are float32 in any case.
+    The shape (X, Y, Z) is in multiples of `model.multiple`; `dtype` is float32 or bfloat16, but the last layer and the
+    softmax are float32 in any case.
     """
     height = slab_height(shape, model.widths[0])
     bounds = [(a, min(a + height, shape[0])) for a in range(0, shape[0], height)]
@@ -69,7 +58,7 @@ def slab_steps(
         done += stop > start
         yield Progress(stage, done, total)
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
-        half = torch.cat([_pooled(down.norm, skip[a:b]) for a, b in bounds], 2)  # type: ignore[arg-type]
+        half = torch.cat([F.max_pool3d(down.norm(_planes_first(skip[a:b])), 2) for a, b in bounds], 2)  # type: ignore[operator]
         deep = _planes_last(model.deep(half)).to(dtype)
         del half
     done += 1
@@ -110,13 +99,7 @@ def in_float32() -> Iterator[None]:
 
 
 class Convolution:
-    """A 'same' convolution of planes that come slab after slab.
-
-    Args:
-        weight: (F, C, k, k, k).
-        bias: (F,), or none.
-        dtype: of the planes.
-    """
+    """A 'same' convolution (F, C, k, k, k) of planes that come slab after slab."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, dtype: torch.dtype = torch.float32) -> None:
         self.weight = weight.to(dtype).contiguous(memory_format=torch.channels_last_3d)
@@ -135,7 +118,7 @@ class Convolution:
         return _planes_last(out)
 
     def end(self) -> torch.Tensor:
-        """The last planes: zeros follow."""
+        """Return the last planes: zeros follow."""
         assert self._kept is not None
         return self.add(self._kept.new_zeros((self.reach, *self._kept.shape[1:])))
 
@@ -160,7 +143,6 @@ class UpsampledConvolution:
         return out[1:] if first and self.taps == 2 else out  # the first position lies before the first plane
 
     def end(self) -> torch.Tensor:
-        """The last planes: zeros follow."""
         assert self._kept is not None
         out = self.add(self._kept.new_zeros((1, *self._kept.shape[1:])))
         return out[:-1] if self.taps == 2 else out
@@ -173,13 +155,11 @@ class Rows:
         self.convolutions = [Convolution(conv.weight, conv.bias, dtype) for conv in level.convolutions[first:]]
 
     def add(self, planes: torch.Tensor) -> torch.Tensor:
-        """See `Convolution.add`."""
         for convolution in self.convolutions:
             planes = F.elu(convolution.add(planes), inplace=True)
         return planes
 
     def end(self) -> torch.Tensor:
-        """See `Convolution.end`."""
         return self.flush(None)
 
     def flush(self, planes: torch.Tensor | None) -> torch.Tensor:
@@ -208,7 +188,6 @@ class JoinedRows:
         return self.rest.add(self._joined(own, self.other.add(half)))
 
     def end(self) -> torch.Tensor:
-        """See `Convolution.end`."""
         own = None if self.own is None else self.own.end()
         joined = self._joined(own, self.other.end())
         return self.rest.flush(joined) if self.rest.convolutions else joined
@@ -226,10 +205,6 @@ def _last_layer(model: EncoderDecoder) -> tuple[torch.Tensor, torch.Tensor]:
     weight = model.likelihood.weight.flatten(1)
     bias = model.likelihood.bias + weight @ shift  # type: ignore[operator]
     return (weight * scale).T.contiguous().detach(), bias.detach()
-
-
-def _pooled(norm: nn.Module, planes: torch.Tensor) -> torch.Tensor:
-    return F.max_pool3d(norm(_planes_first(planes)), 2)
 
 
 def _planes_first(planes: torch.Tensor) -> torch.Tensor:

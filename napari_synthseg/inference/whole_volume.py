@@ -34,6 +34,8 @@ BRAIN_MARGIN_MM = 20
 BRAIN_THRESHOLD = 0.25
 SMOOTHING_SIGMA = 0.5
 """Of the posteriors, in voxels; the reference implementation cuts the kernel at 3 voxels."""
+SPARE = 0.8
+"""How much of the free memory may be used."""
 MULTIPLE = 32
 """The reference pads to multiples of this, although five levels need 16 only."""
 
@@ -105,14 +107,7 @@ def around_brain(
 def unet_posteriors(model: nn.Module, image: torch.Tensor, *, flip: bool = True, smooth: bool = True) -> torch.Tensor:
     """Run SynthSeg's test-time procedure: network, smoothing, mean over the scan and its mirror image.
 
-    Args:
-        model: a U-Net with `labels`.
-        image: (B, 1, X, Y, Z), axis X from left to right; sizes are multiples of 32.
-        flip: average with the mirrored scan.
-        smooth: smooth the posteriors as the reference implementation does.
-
-    Returns:
-        (B, K, X, Y, Z) float32 posteriors.
+    Takes (B, 1, X, Y, Z), axis X from left to right, multiples of 32; gives (B, K, X, Y, Z) float32 posteriors.
     """
     with torch.inference_mode():
         out = model(image).float()
@@ -131,7 +126,6 @@ def smooth_posteriors(posteriors: torch.Tensor) -> torch.Tensor:
 
 
 def smoothed_along(x: torch.Tensor, axis: int) -> torch.Tensor:
-    """Smooth along one axis, zeros beyond the edges."""
     side, middle = smoothing_taps()
     n = x.shape[axis]
     out = x * middle
@@ -144,10 +138,6 @@ def smoothing_taps() -> tuple[float, float]:
     """Return the weights of a voxel's neighbors and of the voxel."""
     side = float(np.exp(-0.5 / SMOOTHING_SIGMA**2))
     return side / (1 + 2 * side), 1 / (1 + 2 * side)
-
-
-SPARE = 0.8
-"""How much of the free memory may be used."""
 
 
 def can_run(model: nn.Module) -> bool:
@@ -179,14 +169,9 @@ def memory_needed(model: nn.Module, shape: Sequence[int]) -> tuple[int, int]:
 def streamed_steps(
     model: nn.Module, image: torch.Tensor, device: torch.device, flip: bool, dtype: torch.dtype = torch.float32
 ) -> Generator[Progress, None, tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-    """Compute posteriors of a volume, or the mean of those of it and of its mirror image.
+    """Compute posteriors of a volume, or the mean of those of it and of its mirror image, in float32 or bfloat16.
 
-    Args:
-        model: what `can_run` accepts, on its device.
-        image: (X, Y, Z) in [0, 1], axis X from left to right, sizes multiples of `model.multiple`.
-        device: where the network is.
-        flip: average with the mirrored volume.
-        dtype: what to compute in, float32 or bfloat16.
+    The image (X, Y, Z) is in [0, 1], axis X from left to right, sizes multiples of `model.multiple`.
 
     Returns:
         (K, X, Y, Z) float32 on the CPU; and of a hierarchy the tissue classes (X, Y, Z) uint8 of its first two
@@ -216,8 +201,7 @@ def streamed_steps(
 def _pass_steps(
     model: nn.Module, image: torch.Tensor, device: torch.device, sink: Sink, stage: str, dtype: torch.dtype
 ) -> Generator[Progress, None, dict[str, torch.Tensor]]:
-    x, y, z = image.shape
-    shape = (int(x), int(y), int(z))
+    shape: tuple[int, int, int] = tuple(image.shape)  # type: ignore[assignment]
 
     def scan(start: int, stop: int) -> torch.Tensor:
         return image[start:stop, ..., None].to(device)
@@ -250,7 +234,7 @@ def _pass_steps(
 
 
 def _channels_first(part: torch.Tensor) -> torch.Tensor:
-    """(X, Y, Z, K) as (K, X, Y, Z) in one run of memory on the CPU: adding it up as it came is much slower."""
+    """Return (X, Y, Z, K) as (K, X, Y, Z) in one run of memory on the CPU: adding it up as it came is much slower."""
     return part.view(-1, part.shape[-1]).T.contiguous().view(-1, *part.shape[:3]).cpu()
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg.generator.head import Grid, blur_matrix, crop_grid, full_grid, slice_matrix
+from napari_synthseg.generator.head import Grid, crop_grid, full_grid, slice_matrix
 from napari_synthseg.generator.labelmap import load, prepare, save
 from napari_synthseg.generator.sample import apply, apply_batch, deformed
 from tests.generator.builders import PAPER, STILL, boxes, record, small_map
@@ -101,15 +101,6 @@ def test_a_crop_is_part_of_the_whole() -> None:
     assert torch.equal(part, whole[:32, 4:, 2:18])
 
 
-def test_images_lie_between_zero_and_one_and_repeat() -> None:
-    m = small_map()
-    r = record(PAPER, seed=11, label_map=m)
-    a, b = apply(r, m, full_grid(m)), apply(r, m, full_grid(m))
-    assert torch.equal(a.image, b.image)
-    assert a.image.min() >= 0 and a.image.max() <= 1
-    assert a.image.std() > 0
-
-
 def test_a_batch_is_its_samples() -> None:
     m = small_map()
     records = [record(PAPER, seed=s, label_map=m) for s in (1, 2)]
@@ -126,15 +117,6 @@ def test_slices_are_blocks_of_straight_lines() -> None:
     back = matrix @ torch.rand(n, generator=torch.Generator().manual_seed(0))
     bends = (back[2:] - 2 * back[1:-1] + back[:-2]).abs() > 1e-5
     assert int(bends.sum()) <= 9  # only at slice positions
-
-
-def test_blur_keeps_the_mean_of_a_constant_and_has_its_width() -> None:
-    matrix = blur_matrix(61, 3.0)
-    row = matrix[30]
-    at = torch.arange(61.0) - 30
-    assert row.sum().item() == pytest.approx(1.0)
-    assert (row * at**2).sum().sqrt().item() == pytest.approx(3.0, rel=0.01)
-    assert torch.equal(blur_matrix(5, 0.0), torch.eye(5))
 
 
 def test_prepared_maps_survive_a_file(tmp_path) -> None:

@@ -123,17 +123,6 @@ def test_a_degradation_can_be_repeated(tmp_path, capsys, prior) -> None:
         assert all(np.array_equal(found[name], made.image.data) for name, made in expected.items())
 
 
-@pytest.mark.parametrize("options", [
-    SynthesizeShapesOptions(side=64, seed=2),
-    SynthesizeShapesOptions("xray", ("acquired_px=96,96", "noise=0.01,0.0333"), 3, side=96, bits=16),
-])  # fmt: skip
-def test_scenes_can_be_repeated(tmp_path, capsys, options) -> None:
-    assert run_command(command_line(None, tmp_path / "shell", options, 2)) == cli.DONE
-    exec(python_code(None, tmp_path / "python", options, 2), {})
-    shell, python = ({p.name: p.read_bytes() for p in (tmp_path / f).glob("*.png")} for f in ("shell", "python"))
-    assert len(shell) == 4 and shell == python
-
-
 def test_scenes_of_records_can_be_repeated(tmp_path, capsys) -> None:
     options = SynthesizeShapesOptions("mr", ("acquired_px=96,96",), 3, side=96)
     assert run_command(command_line(None, tmp_path / "first", options, 2)) == cli.DONE
@@ -190,15 +179,6 @@ def test_degraded_scans_lie_in_the_space_that_the_scan_names(scans, tmp_path) ->
     assert int(nib.load(path).header["sform_code"]) == 4
 
 
-def test_the_record_makes_it_again(scans, tmp_path) -> None:
-    (path,) = run(degrade_files([scans / "one.nii.gz"], tmp_path / "out", DegradeOptions(prior=("noise_std=1,2",))))
-    text = json.loads((tmp_path / "out" / "one_0000_record.json").read_text())
-    record = Record.from_dict(text)
-    assert text["prior"] == ["noise_std=1,2"] and 1 <= record["acquisition"]["noise_std"] <= 2
-    again = degrade(read_volume(scans / "one.nii.gz"), record)
-    assert np.array_equal(read_volume(path).data, again.image.data)
-
-
 def test_nothing_is_replaced_unless_asked(scans, tmp_path) -> None:
     out = tmp_path / "out"
     run(degrade_files([scans], out, DegradeOptions(seed=1)))
@@ -209,12 +189,6 @@ def test_nothing_is_replaced_unless_asked(scans, tmp_path) -> None:
     run(degrade_files([scans], out, DegradeOptions(seed=1, prior=("noise_std=0,0",)), overwrite=True))
     assert {path.name for path in out.iterdir()} == set(before)
     assert (out / "two_0002_image.nii.gz").read_bytes() != before["two_0002_image.nii.gz"]
-
-
-def test_labels_come_along(scans, tmp_path) -> None:
-    options = DegradeOptions(labels=tmp_path / "one_labels.nii.gz", prior=("translation_mm=0,0",))
-    run(degrade_files([scans / "one.nii.gz"], tmp_path / "out", options))
-    assert set(np.unique(read_labels(tmp_path / "out" / "one_0000_labels.nii.gz").data)) <= {0, 1, 2}
 
 
 def test_a_mirrored_scan_has_the_labels_of_the_other_side() -> None:

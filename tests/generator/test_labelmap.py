@@ -26,9 +26,3 @@ def test_the_center_is_the_middle_of_the_brain() -> None:
     m = prepare(data)
     brain = np.argwhere(np.isin(data, (2, 41)))
     assert np.allclose(np.array(m.center) + m.offset, (brain.min(0) + brain.max(0)) / 2)
-
-
-def test_without_a_brain_it_is_the_middle_of_everything() -> None:
-    data = boxes(values=(507, 508))
-    m = prepare(data)
-    assert np.allclose(np.array(m.center) + m.offset, (np.argwhere(data).min(0) + np.argwhere(data).max(0)) / 2)

@@ -97,15 +97,6 @@ def test_when_memory_runs_out_smaller_blocks_are_tried():
     assert "Memory ran out" in result.notes[0]
 
 
-def test_other_errors_are_not_taken_for_memory():
-    class Broken(FakeLocateRefine):
-        def refine(self, image, prior, appearance):
-            raise RuntimeError("shapes do not match")
-
-    with pytest.raises(RuntimeError, match="shapes"):
-        predicted(Broken())
-
-
 @pytest.mark.parametrize(
     "error",
     [
@@ -118,16 +109,6 @@ def test_other_errors_are_not_taken_for_memory():
 def test_memory_errors_are_recognised(error):
     assert memory.out_of_memory(error)
     assert not memory.out_of_memory(RuntimeError("something else"))
-
-
-def test_devices():
-    assert memory.resolve_device("cpu").type == "cpu"
-    assert memory.resolve_device("auto").type in ("cpu", "cuda", "mps")
-    with pytest.raises(InputError, match="no device called 'gpu'"):
-        memory.resolve_device("gpu")
-    if not torch.cuda.is_available():
-        with pytest.raises(InputError, match="no usable device 'cuda'"):
-            memory.resolve_device("cuda")
 
 
 def test_closing_the_job_stops_it():

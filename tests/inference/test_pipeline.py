@@ -9,8 +9,7 @@ import torch
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.locate_refine import LocatorResult, is_clear_t1, sharpened
-from napari_synthseg.inference.options import SegmentOptions
-from napari_synthseg.inference.pipeline import segment, segment_steps
+from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.state import Prediction
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to
 from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
@@ -94,12 +93,6 @@ def test_the_record_is_json_and_says_what_ran():
     assert record["seconds"].keys() >= {"prepare", "predict"}
 
 
-def test_implausible_volumes_are_reported_not_hidden():
-    result = segment(ball_scan()[0], network=FakeLocateRefine())
-    assert any("Unusual volumes" in sentence for sentence in result.warnings)
-    assert result.record["warnings"] == list(result.warnings)
-
-
 def test_threads_are_set_inside_and_put_back():
     before = torch.get_num_threads()
     seen = []
@@ -111,14 +104,6 @@ def test_threads_are_set_inside_and_put_back():
 
     segment(ball_scan()[0], network=Curious(), threads=before + 1)
     assert set(seen) == {before + 1}
-    assert torch.get_num_threads() == before
-
-
-def test_closing_puts_threads_back_too():
-    before = torch.get_num_threads()
-    job = segment_steps(ball_scan()[0], SegmentOptions(threads=before + 1), FakeLocateRefine())
-    next(job)
-    job.close()
     assert torch.get_num_threads() == before
 
 
@@ -135,13 +120,6 @@ def test_closing_puts_threads_back_too():
 def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         segment(ball_scan()[0], network=FakeLocateRefine(), **options)
-
-
-def test_the_scan_is_left_as_it_was():
-    scan, _ = ball_scan()
-    before = scan.data.copy()
-    segment(scan, network=FakeLocateRefine())
-    np.testing.assert_array_equal(scan.data, before)
 
 
 T1 = torch.tensor([[0.0, 1.0, 0.6, 0.4, 0.3, 1.0, 0.6, 0.4], [0.01] * 8]).T[None]

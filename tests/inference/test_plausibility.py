@@ -11,12 +11,6 @@ def usual_volumes() -> dict[int, float]:
     return {value: 1000 * float(np.sqrt(low * high)) for value, (low, high) in ranges.items()}
 
 
-def test_every_predicted_structure_has_a_range():
-    for value in anatomy.predicted_values()[1:]:
-        low, high = plausibility.adult_range(value)
-        assert 0 < low < high
-
-
 def test_a_usual_brain_gives_no_warning():
     volumes = usual_volumes()
     assert plausibility.check_volumes(volumes, 1.5e6) == []
@@ -27,11 +21,6 @@ def test_missing_and_unusual_structures_are_named():
     missing, odd = plausibility.check_volumes(volumes, 1.5e6)
     assert missing == "Missing or nearly so: Left-Hippocampus."
     assert "Right-Hippocampus 20 mL (usually 1.3-6.5)" in odd
-
-
-def test_many_findings_are_shortened():
-    sentence = plausibility.check_volumes(dict.fromkeys(usual_volumes(), 0.0))[0]
-    assert "more" in sentence and len(sentence) < 300
 
 
 def test_the_total_is_judged_only_with_csf():

@@ -37,14 +37,9 @@ class QcFeatures:
 
 
 def gather_features(
-    prediction: Prediction,
-    hard: np.ndarray,
-    image: np.ndarray,
-    soft: dict[int, float],
-    sums: dict[int, float],
-    before: dict[int, float],
-    flips: bool,
-) -> QcFeatures:
+    prediction: Prediction, hard: np.ndarray, image: np.ndarray, soft: dict[int, float], sums: dict[int, float],
+    before: dict[int, float], flips: bool,
+) -> QcFeatures:  # fmt: skip
     """Gather what there is.
 
     Args:
@@ -99,7 +94,7 @@ def gather_features(
 
 
 def logit(share: np.ndarray) -> np.ndarray:
-    """log(p / (1 - p)) of shares that are kept away from 0 and 1."""
+    """Return log(p / (1 - p)) of shares that are kept away from 0 and 1."""
     p = np.clip(share, LEAST, 1 - LEAST)
     return np.log(p / (1 - p))
 
@@ -129,15 +124,9 @@ def sides(values: Sequence[int], total: np.ndarray) -> np.ndarray:
 
 
 def intensities(hard: np.ndarray, image: np.ndarray, values: Sequence[int]) -> tuple[np.ndarray, float]:
-    """Return each structure's spread of intensities (log ratio to the brain's), and how much the labels explain.
+    """Return each structure's spread of intensities (n,), log ratio to the brain's, and how much the labels explain.
 
-    Args:
-        hard: (X, Y, Z) FreeSurfer values.
-        image: (X, Y, Z) on the same voxels.
-        values: the structures.
-
-    Returns:
-        (n,) figures, and the fraction of the variance of the brain's intensities (CSF apart) between structures.
+    That is the fraction of the variance of the brain's intensities (CSF apart) between structures.
     """
     labels = hard.ravel()
     length = max(int(labels.max(initial=0)), max(values, default=0)) + 1
@@ -186,13 +175,7 @@ def soft_dice(
     """Return the Dice between labels and their posteriors: `2 sum_{hard=k} p_k / (|hard=k| + sum p_k)`.
 
     It is the Dice to expect if the probabilities were true; they are not calibrated, so compare it between structures
-    and scans of one network, and do not read it as a score.
-
-    Args:
-        posteriors: (K, X, Y, Z), background first.
-        values: FreeSurfer value of each channel.
-        hard: (X, Y, Z) FreeSurfer values.
-        sums: sum of the posteriors of each value, if they are known already.
+    and scans of one network, and do not read it as a score. `sums` are those of the posteriors, if known already.
 
     Returns:
         0 to 1 by value, background left out; 0 where a structure has probability but no voxel. A structure with

@@ -61,7 +61,6 @@ class QcRating:
 
     @property
     def light(self) -> TrafficLight:
-        """The traffic light."""
         found = light_of(self.mean, self.failed_below) if self.calibrated else UNRATED
         return AMBER if found is GREEN and self.warned else found
 
@@ -156,16 +155,12 @@ class Calibration:
 
 
 def sigmoid(score: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(-score)), for any score."""
+    """Return 1 / (1 + exp(-score)), for any score."""
     return 0.5 * (1 + np.tanh(0.5 * np.asarray(score, float)))
 
 
 def read(path: Path) -> Calibration:
-    """Read a calibration.
-
-    Raises:
-        InputError: the file is none.
-    """
+    """Read a calibration; InputError if the file is none."""
     try:
         content = read_json(path)
         columns = tuple(str(name) for name in content["columns"])

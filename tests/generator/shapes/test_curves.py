@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-import cc3d
 import numpy as np
 import pytest
 import torch
@@ -14,11 +13,8 @@ from matplotlib.path import Path as Polygon
 from napari_synthseg.generator.shapes.curves import (
     curve,
     diffeomorphism,
-    enlarge,
     fill,
     gaps,
-    moved,
-    spline_matrix,
     touching_regions,
     widest,
 )
@@ -39,12 +35,6 @@ def still(rows: int = 40, columns: int = 40) -> torch.Tensor:
     return torch.zeros(2, rows, columns)
 
 
-def test_a_smooth_outline_is_a_disc() -> None:
-    away = (curve(DISC) - 0.5).norm(dim=1)
-    assert away.min() > 0.27
-    assert away.max() < 0.33
-
-
 def test_a_curve_is_closed_and_smooth() -> None:
     points = curve(replace(DISC, roughness=0.4, anchors=9), steps=50)
     side = (points.roll(-1, 0) - points).norm(dim=1)
@@ -52,12 +42,6 @@ def test_a_curve_is_closed_and_smooth() -> None:
     turn = torch.atan2(*(points.roll(-1, 0) - points).unbind(1))
     change = (turn.roll(-1) - turn + math.pi) % (2 * math.pi) - math.pi
     assert change.abs().max() < 0.6  # no corner where segments meet
-
-
-def test_elongation_and_angle_are_those_of_the_outline() -> None:
-    long = curve(replace(DISC, radius=0.2, elongation=4.0, angle=math.pi / 2))
-    rows, columns = (long.amax(0) - long.amin(0)).tolist()
-    assert rows / columns == pytest.approx(4.0, rel=0.15)
 
 
 def test_a_bent_shape_is_not_convex() -> None:
@@ -75,25 +59,10 @@ def test_filling_agrees_with_matplotlib() -> None:
     assert np.array_equal(filled(points, (90, 80)).numpy(), expected)
 
 
-def test_what_lies_outside_the_image_is_nothing() -> None:
-    assert fill(curve(DISC) * 50 + 100, (60, 60)) is None
-
-
 def test_what_is_cut_by_the_border_is_filled_up_to_it() -> None:
     mask = filled(curve(replace(DISC, row=0.0)) * 100, (100, 100))
     assert mask[0].sum() > 50
     assert not mask[40:].any()
-
-
-def test_spline_weights_sum_to_one_and_keep_straight_lines() -> None:
-    at = torch.linspace(1, 6, 41)
-    matrix = spline_matrix(at, 8)
-    torch.testing.assert_close(matrix.sum(1), torch.ones(41))
-    torch.testing.assert_close(matrix @ torch.arange(8.0), at)
-
-
-def test_enlarging_keeps_a_constant() -> None:
-    torch.testing.assert_close(enlarge(torch.full((2, 5, 7), 3.0), (33, 44)), torch.full((2, 33, 44), 3.0))
 
 
 def test_a_diffeomorphism_does_not_fold() -> None:
@@ -105,24 +74,10 @@ def test_a_diffeomorphism_does_not_fold() -> None:
     assert determinant.min() > 0
 
 
-def test_points_move_as_the_field_says() -> None:
-    field = torch.stack([torch.full((10, 10), 0.1), torch.full((10, 10), -0.2)])
-    at = torch.tensor([[0.3, 0.4]], dtype=torch.float64)
-    torch.testing.assert_close(moved(at, field, (1.0, 1.0)), at + torch.tensor([[0.1, -0.2]], dtype=torch.float64))
-
-
 def test_a_label_map_has_all_labels_and_fills_the_image() -> None:
     labels = touching_regions(6, 5.0, 2, still(), (128, 128), "cpu")
     assert labels.dtype == torch.uint8
     assert set(labels.unique().tolist()) == set(range(6))
-
-
-def test_regions_of_a_finer_grid_are_smaller() -> None:
-    coarse, fine = (
-        cc3d.connected_components(touching_regions(6, n, 2, still(), (128, 128), "cpu").numpy() + 1).max()
-        for n in (3.0, 12.0)
-    )
-    assert fine > 2 * coarse
 
 
 def test_gaps_lie_between_regions_and_are_as_wide_as_asked() -> None:
