@@ -37,7 +37,7 @@ from napari_synthseg.generator.degradation import degrade, normalized
 from napari_synthseg.generator.head import along, blur_matrix
 from napari_synthseg.generator.model import Record
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, fitted
+from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights.catalogue import DEFAULT
 from napari_synthseg.weights.store import load_model
@@ -126,6 +126,15 @@ def without_denoiser(model: nn.Module) -> nn.Module:
     owner = twin.locator if isinstance(twin, RobustLocateRefine) else twin
     owner.denoiser = PassOn(owner.denoiser.labels)  # type: ignore[union-attr, arg-type]
     return twin
+
+
+def fitted(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """The middle of (B, C, X, Y, Z), cut or padded with zeros to a shape; back and forth ends where it began."""
+    pads: list[int] = []
+    for n, m in zip(reversed(volume.shape[2:]), reversed(tuple(shape)), strict=True):
+        low = m // 2 - n // 2
+        pads += [low, m - n - low]
+    return F.pad(volume, pads)
 
 
 @torch.inference_mode()

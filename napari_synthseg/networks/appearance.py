@@ -52,9 +52,7 @@ def sampled(volume: torch.Tensor) -> torch.Tensor:
 def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor) -> torch.Tensor:
     """Fit a Gaussian to each label by expectation-maximization with a spatial prior: (B, K, 2) means and variances.
 
-    Args:
-        image: (B, 1, X, Y, Z) in [0, 1], the voxels to learn from (`sampled`).
-        log_prior: (B, K, X, Y, Z), logarithms of the locator's posteriors there.
+    `image` (B, 1, X, Y, Z) in [0, 1] are the voxels to learn from (`sampled`), with the `log_prior` (B, K, X, Y, Z).
     """
     x, prior = image.float(), log_prior.float()
     posteriors = prior.softmax(1)

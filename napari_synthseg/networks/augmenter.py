@@ -39,7 +39,6 @@ class Strength(nn.Module):
         return (ends[0] + where * (ends[-1] - ends[0])).view(-1, *[1] * (images.dim() - 1))
 
     def figures(self, name: str) -> dict[str, float]:
-        """Return the learned deviations."""
         ends = self.ends.detach().abs().tolist()
         return {name: ends[0]} if len(ends) == 1 else {f"{name}_low": min(ends), f"{name}_high": max(ends)}
 
@@ -51,7 +50,6 @@ class Unchanged(nn.Module):
         return images
 
     def figures(self) -> dict[str, float]:
-        """Return nothing."""
         return {}
 
 
@@ -66,7 +64,6 @@ class Noise(nn.Module):
         return images + self.sigma(images, generator) * drawn(images.shape, images, generator)
 
     def figures(self) -> dict[str, float]:
-        """Return the learned deviation."""
         return self.sigma.figures("sigma")
 
 
@@ -88,18 +85,11 @@ class NoiseAndBias(nn.Module):
         return self.noise(images + images * torch.expm1(strength * field), generator)
 
     def figures(self) -> dict[str, float]:
-        """Return the learned deviations."""
         return {**self.noise.figures(), **self.bias.figures("bias")}
 
 
 class UNetAndNoise(nn.Module):
-    """A small U-Net's residual, then noise: x + U(x) + sigma e; U is zero at the beginning.
-
-    Args:
-        dimensions: of the images, 2 or 3.
-        sigma: of the noise at the beginning, intensities in [0, 1].
-        varying: another deviation for each image, see `Strength`.
-    """
+    """The residual of a small U-Net for 2 or 3 dimensions, zero at the beginning, then noise: x + U(x) + sigma e."""
 
     def __init__(self, dimensions: int, sigma: float = 0.05, varying: bool = False) -> None:
         super().__init__()
@@ -125,16 +115,12 @@ def drawn(shape: tuple[int, ...], like: torch.Tensor, generator: torch.Generator
 
 
 def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bool = False) -> Augmenter:
-    """Build an augmenter by name: none, noise, bias (noise and bias field) or unet (small U-Net and noise).
+    """Build an augmenter for images of 2 or 3 dimensions: none, noise, bias (noise, bias field) or unet (U-Net, noise).
 
-    Args:
-        name: one of these.
-        dimensions: of the images, 2 or 3.
-        sigma: deviation of the noise at the beginning.
-        varying: deviations vary from image to image.
+    `sigma` is the deviation of the noise at the beginning; with `varying`, deviations vary from image to image.
 
     Raises:
-        ValueError: no such augmenter.
+        KeyError: no such augmenter.
     """
     known: dict[str, Callable[[], Augmenter]] = {
         "none": Unchanged,
@@ -142,8 +128,6 @@ def build_augmenter(name: str, dimensions: int, sigma: float = 0.05, varying: bo
         "bias": lambda: NoiseAndBias(sigma, varying=varying),
         "unet": lambda: UNetAndNoise(dimensions, sigma, varying=varying),
     }
-    if name not in known:
-        raise ValueError(f"There is no augmenter {name!r}: choose none, noise, bias or unet.")
     return known[name]()
 
 
@@ -160,17 +144,12 @@ class SmallUNet(nn.Module):
         outputs: channels that go out, without a softmax.
         features: channels at each scale, the finest one first; one scale less than there are numbers is skipped to.
         norm: instance normalization after each scale's convolutions.
-
-    Raises:
-        ValueError: other dimensions.
     """
 
     def __init__(
         self, dimensions: int, inputs: int, outputs: int, features: Sequence[int] = (16, 16), norm: bool = False
     ) -> None:
         super().__init__()
-        if dimensions not in CONVOLUTIONS:
-            raise ValueError(f"Images have 2 or 3 dimensions here, not {dimensions}.")
         self.dimensions = dimensions
         before = (inputs, *features)
         self.down = nn.ModuleList(self._scale(before[i], n, norm) for i, n in enumerate(features))
@@ -180,19 +159,12 @@ class SmallUNet(nn.Module):
 
     def _scale(self, inputs: int, outputs: int, norm: bool) -> nn.Sequential:
         convolution = CONVOLUTIONS[self.dimensions]
-        layers: list[nn.Module] = [
-            convolution(inputs, outputs, 3, padding=1),
-            nn.ELU(),
-            convolution(outputs, outputs, 3, padding=1),
-            nn.ELU(),
-        ]
-        if norm:
-            layers.append(NORMS[self.dimensions](outputs, affine=True))
-        return nn.Sequential(*layers)
+        first, second = convolution(inputs, outputs, 3, padding=1), convolution(outputs, outputs, 3, padding=1)
+        last = [NORMS[self.dimensions](outputs, affine=True)] if norm else []
+        return nn.Sequential(first, nn.ELU(), second, nn.ELU(), *last)
 
     @property
     def multiple(self) -> int:
-        """Input sizes must be multiples of this."""
         return 2 ** len(self.up)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:

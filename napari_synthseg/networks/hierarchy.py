@@ -50,7 +50,6 @@ class Hierarchy(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Input sizes must be multiples of this."""
         return lcm(*(int(getattr(part, "multiple", 1)) for part in (self.s1, self.denoiser, self.s2)))
 
     def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -112,12 +111,10 @@ class GuidedLocator(nn.Module):
 
     @property
     def head(self) -> nn.Conv3d:
-        """S2's."""
         return self.s2.head
 
     @property
     def position(self) -> nn.Parameter | None:
-        """S2's."""
         return self.s2.position
 
     def tissues(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -136,11 +133,9 @@ class GuidedLocator(nn.Module):
         return self.s2.trunk(with_tissues(image, denoised))
 
     def bias(self, shape: Sequence[int]) -> torch.Tensor | float:
-        """Return S2's positional term."""
         return self.s2.bias(shape)
 
     def logits_at(self, features: torch.Tensor, position: int) -> torch.Tensor:
-        """Return S2's logits of one of the eight sub-voxel positions."""
         return self.s2.logits_at(features, position)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
@@ -152,7 +147,7 @@ class GuidedLocator(nn.Module):
 
 @register("robust/locate-refine", predictor="locate_refine", autocast=True, channels_last=True, tissues=True)
 class RobustLocateRefine(LocateRefine):
-    """S1 -> D -> S2, all of them fast; forward takes an image at 1 mm. Features are the channels of each level."""
+    """S1 -> D -> S2, all of them fast. Features are the channels of each level."""
 
     def __init__(
         self,
@@ -181,42 +176,7 @@ class RobustLocateRefine(LocateRefine):
         classes = {name: one[0].argmax(0).to(torch.uint8).cpu() for name, one in ((S1, s1), (DENOISED, denoised))}
         return located(self, image, order, denoised), classes
 
-    def stages(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Return the posteriors of S1 and D (B, T, X, Y, Z), from 2 mm, and of S2 (B, K, X, Y, Z).
-
-        `image` is (B, 1, X, Y, Z) at 1 mm in [0, 1], of any size; the middle 192 x 224 x 192 voxels are looked at, and
-        all beyond is background.
-        """
-        shape = tuple(2 * n for n in self.head_shape)
-        field = fitted(image, shape)
-        small = F.avg_pool3d(field, 2)
-        s1, denoised = self.locator.tissues(small)
-        prior = self.locator.s2(with_tissues(small, denoised)).float().softmax(1)
-        s2 = self.refine(field, prior, self.appearance(small, prior))
-        whole = [F.interpolate(one, scale_factor=2, mode="nearest") for one in (s1, denoised)]
-        first, second, third = (background_beyond(fitted(one, image.shape[2:])) for one in (*whole, s2))
-        return first, second, third
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """(B, 1, X, Y, Z) image at 1 mm in [0, 1] -> (B, K, X, Y, Z) posteriors."""
-        return self.stages(image)[2]
-
 
 def with_tissues(image: torch.Tensor, tissues: torch.Tensor) -> torch.Tensor:
     """Return `beside`, channels last."""
     return beside(image, tissues).contiguous(memory_format=torch.channels_last_3d)
-
-
-def fitted(volume: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
-    """Return the middle of (B, C, X, Y, Z), cut or padded with zeros to a shape; back and forth ends where it began."""
-    pads: list[int] = []
-    for n, m in zip(reversed(volume.shape[2:]), reversed(tuple(shape)), strict=True):
-        low = m // 2 - n // 2
-        pads += [low, m - n - low]
-    return F.pad(volume, pads)
-
-
-def background_beyond(posteriors: torch.Tensor) -> torch.Tensor:
-    """Set the first channel of (B, C, X, Y, Z) posteriors to 1 where all are 0, in place."""
-    posteriors[:, 0][posteriors.sum(1) == 0] = 1.0
-    return posteriors

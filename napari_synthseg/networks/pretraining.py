@@ -51,8 +51,7 @@ class MaskedAutoencoder(nn.Module):
         nn.init.zeros_(self.head.bias)
 
     @property
-    def count(self) -> int:
-        """Patches of a crop."""
+    def count(self) -> int:  # of patches
         return (self.edge // PATCH) ** 3
 
     def encode(self, image: torch.Tensor, visible: torch.Tensor) -> tuple[torch.Tensor, list[torch.Tensor]]:

@@ -139,15 +139,9 @@ def as_image(x: torch.Tensor, rows: int) -> torch.Tensor:
 
 
 def upscaled_product(upscaling: Any, source: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Multiply the answer's weights with the upscaled embedding, place by place.
+    """Multiply the answer's weights (B, 32) with the upscaled embedding (B, N, 256), place by place.
 
-    Args:
-        upscaling: the decoder's `output_upscaling`.
-        source: (B, N, 256).
-        weights: (B, 32) of the answer.
-
-    Returns:
-        (B, N, 16): at each place the 2 x 2 cells of the first step, each with the 2 x 2 cells of the second.
+    The result is (B, N, 16): at each place the 2 x 2 cells of the first step, each with the 2 x 2 cells of the second.
     """
     first, norm, activation, second, _ = upscaling
     x = patches(first, source)

@@ -131,14 +131,9 @@ class PromptTensors(NamedTuple):
 
 
 def drawn_prompts(side: int, prompts: PromptTensors) -> torch.Tensor:
-    """Draw boxes and points on the mask prompt; where nothing is known it is 0.
+    """Draw boxes and points in a square frame of some pixels on the mask prompt; where nothing is known it is 0.
 
-    Args:
-        side: of the square frame (or a window of it), pixels.
-        prompts: in it.
-
-    Returns:
-        (B, 1, side / 4, side / 4) float32 logits.
+    The result is (B, 1, side / 4, side / 4) float32 logits.
     """
     points, labels, boxes, masks = prompts
     given = next(x for x in (points, boxes, masks) if x is not None)
@@ -161,15 +156,9 @@ def drawn_prompts(side: int, prompts: PromptTensors) -> torch.Tensor:
 
 
 def nearest(at: torch.Tensor, points: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
-    """Return the distance of every cell from the nearest chosen point.
+    """Return the distance of every cell from the nearest chosen point: (B, n, n) pixels above 0, infinite without one.
 
-    Args:
-        at: (n,) positions of the cells along both axes.
-        points: (B, N, 2) positions (x, y).
-        chosen: (B, N) bool.
-
-    Returns:
-        (B, n, n) pixels, never 0; infinite where no point is chosen.
+    `at` are the (n,) positions of the cells along both axes, `points` (B, N, 2) as (x, y), `chosen` (B, N) bool.
     """
     x, y = points.float().unbind(-1)
     squares = (at - y[..., None])[..., :, None] ** 2 + (at - x[..., None])[..., None, :] ** 2

@@ -154,11 +154,7 @@ class Promptable(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> Promptable:
-        """Build the network that a card describes.
-
-        Raises:
-            InputError: its encoder is unknown.
-        """
+        """Build the network that a card describes; an `InputError` if its encoder is unknown."""
         if card.get("encoder") not in ENCODERS:
             raise InputError(
                 f"The weights {card.get('name')!r} need an unknown encoder {card.get('encoder')!r}: "
@@ -257,10 +253,10 @@ class FrozenEncoder(nn.Module):
         model.image_encoder.train()  # lets go of timm's cached attention biases, which cannot be copied
         encoder = copy.deepcopy(model.image_encoder).eval().requires_grad_(False)
         model.image_encoder.train(training)
+        quicken(encoder)
         if isinstance(encoder, TinyVitEncoder):
-            fold_norms(encoder)
-            encoder.patch_embed.to(self.kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            encoder.stages.to(self.kind, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            encoder.patch_embed.to(self.kind)
+            encoder.stages.to(self.kind)
         self.encoder = encoder
         self.image_size = model.image_size
         self.register_buffer("mean", model.pixel_mean.clone(), persistent=False)
@@ -284,14 +280,13 @@ class FrozenEncoder(nn.Module):
         return torch.autocast(device.type, torch.bfloat16, enabled=self.kind == torch.bfloat16)
 
 
-def quicken(model: Promptable) -> None:
-    """Make a model that is not trained any more encode in two thirds of the time, in place; its embeddings stay.
+def quicken(model: nn.Module) -> None:
+    """Make the encoder of a model that is not trained any more take two thirds of the time, in place.
 
     TinyViT's norms go into its convolutions, whose numbers are laid channels last. Other encoders stay as they are.
     """
-    encoder = model.image_encoder.eval()
-    if isinstance(encoder, TinyVitEncoder):
-        fold_norms(encoder)
+    for encoder in [module for module in model.modules() if isinstance(module, TinyVitEncoder)]:
+        fold_norms(encoder.eval())
         for part in (encoder.patch_embed, encoder.stages):
             part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -19,7 +19,7 @@ import importlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from napari_synthseg.errors import InputError
 
@@ -58,8 +58,7 @@ class InferenceSpec:
     """Whether it has inner networks that find tissues."""
 
 
-@dataclass(frozen=True)
-class NetworkEntry:
+class NetworkEntry(NamedTuple):
     """A registered network: its kind on cards, where its class stands, and how it is used."""
 
     kind: str

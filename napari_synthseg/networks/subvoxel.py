@@ -82,7 +82,6 @@ class SubvoxelUNet(nn.Module):
 
     @property
     def multiple(self) -> int:
-        """Input sizes must be multiples of this."""
         return 2 ** len(self.features)
 
     def trunk(self, image: torch.Tensor, prior: torch.Tensor | None = None) -> torch.Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Mapping, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -26,20 +27,18 @@ SMALL: dict[str, dict[str, Any]] = {
 
 
 class Transformer(nn.Module):
-    """What both networks have: an encoder of transformers that can be trained before, and a decoder of convolutions.
+    """An encoder of transformers that can be pre-trained, and a decoder of convolutions.
 
     Args:
         net: MONAI's network.
         labels: how many channels come out (K), or the sorted label values.
-        edge: voxels along each side of the crops it is trained on, and predicts.
+        edge: voxels along each side of its crops.
         field: voxels along each side of the standardized volume that crops are taken from (192 in section IV-A).
         spacing: of its voxels, mm; a whole number.
     """
 
     encoder_name: str
     """Attribute of `net` that is the encoder."""
-    sizes: tuple[str, ...]
-    """Sizes that a card may say; the paper's if it does not."""
 
     def __init__(self, net: nn.Module, labels: int | Sequence[int], edge: int, field: int, spacing: int) -> None:
         super().__init__()
@@ -51,11 +50,11 @@ class Transformer(nn.Module):
 
     @classmethod
     def from_card(cls, card: Card) -> Transformer:
-        return cls(card["labels"] or 1, **{name: card[name] for name in cls.sizes if name in card})  # type: ignore[arg-type]
+        sizes = signature(cls).parameters.keys() - {"labels"}  # the paper's, if a card does not say another one
+        return cls(card["labels"] or 1, **{name: card[name] for name in sizes if name in card})  # type: ignore[arg-type]
 
     @property
     def encoder(self) -> nn.Module:
-        """The part that pre-training trains."""
         return getattr(self.net, self.encoder_name)
 
     def logits(self, image: torch.Tensor) -> torch.Tensor:
@@ -67,7 +66,6 @@ class Transformer(nn.Module):
         return self.logits(image).softmax(1)
 
     def encoder_parameters(self) -> Iterator[nn.Parameter]:
-        """Return the encoder's parameters, which fine-tuning moves more slowly."""
         return self.encoder.parameters()
 
     def encoder_state(self) -> dict[str, torch.Tensor]:
@@ -80,18 +78,13 @@ class Transformer(nn.Module):
         Raises:
             InputError: it belongs to another network or other sizes; `name` is how the message calls it.
         """
-        own = self.encoder.state_dict()
-        missing, beyond = sorted(set(own) - set(state)), sorted(set(state) - set(own))
-        if missing or beyond:
+        try:
+            self.encoder.load_state_dict(dict(state))
+        except RuntimeError as error:
+            why = " ".join(str(error).split(":", 1)[-1].split())[:120]
             raise InputError(
-                f"The encoder {name!r} is of another network: it lacks {len(missing)} of the tensors needed and has "
-                f"{len(beyond)} others ({(missing or beyond)[0]}); choose the network and the layers it was trained as."
-            )
-        wrong = [key for key in own if own[key].shape != state[key].shape]
-        if wrong:
-            sizes = f"{wrong[0]} is {tuple(state[wrong[0]].shape)} and should be {tuple(own[wrong[0]].shape)}"
-            raise InputError(f"The encoder {name!r} has other sizes ({sizes}): use those it was trained with.")
-        self.encoder.load_state_dict(dict(state))
+                f"The encoder {name!r} is of another network or has other sizes ({why}): use those it was trained with."
+            ) from error
 
 
 @register("unetr", predictor="sliding_window", fixed_window=True)
@@ -107,15 +100,13 @@ class Unetr(Transformer):
         heads: of the attention; `hidden` is a multiple of it.
         layers: blocks of the transformer, 4 or more; skips leave at a quarter, half and three quarters of them.
         features: channels of the decoder's finest level.
-        field: see `Transformer`.
-        spacing: see `Transformer`.
+        field, spacing: see `Transformer`.
 
     Raises:
         InputError: MONAI is not installed, or sizes do not fit together.
     """
 
     encoder_name = "vit"
-    sizes = ("edge", "hidden", "mlp", "heads", "layers", "features", "field", "spacing")
 
     def __init__(
         self,
@@ -170,15 +161,13 @@ class SwinUnetr(Transformer):
         depths: blocks of each scale.
         heads: of the attention at each scale.
         window: voxels along each side of the windows.
-        field: see `Transformer`.
-        spacing: see `Transformer`.
+        field, spacing: see `Transformer`.
 
     Raises:
         InputError: MONAI is not installed, or sizes do not fit together.
     """
 
     encoder_name = "swinViT"
-    sizes = ("edge", "features", "depths", "heads", "window", "field", "spacing")
     multiple = 32
     """Input sizes must be multiples of this."""
 

@@ -21,8 +21,6 @@ class Level(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, kernel: int = 3, convolutions: int = 2) -> None:
         super().__init__()
-        if convolutions not in (1, 2):
-            raise ValueError(f"A level has 1 or 2 convolutions, not {convolutions}.")
         self.conv0 = nn.Conv3d(inputs, outputs, kernel, padding=kernel // 2)
         if convolutions == 2:
             self.conv1 = nn.Conv3d(outputs, outputs, kernel, padding=kernel // 2)
@@ -88,12 +86,7 @@ class EncoderDecoder(nn.Module):
         before = (in_channels, *self.widths)
         self.down = nn.ModuleList(Level(before[i], w, kernel, convolutions) for i, w in enumerate(self.widths))
         self.up = nn.ModuleList(
-            Level(
-                self.widths[i + 1] + (self.widths[i] if i in self.connected else 0),
-                self.widths[i],
-                kernel,
-                convolutions,
-            )
+            Level(self.widths[i + 1] + (i in self.connected) * self.widths[i], self.widths[i], kernel, convolutions)
             for i in reversed(range(self.levels - 1))
         )
         self.likelihood = nn.Conv3d(self.widths[0], len(self.labels), 1)

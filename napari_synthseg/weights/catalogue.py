@@ -12,7 +12,7 @@ import json
 import logging
 import math
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +32,6 @@ NEEDED = ("name", "network", "labels")
 """What every card says; the labels only of networks that have some."""
 MOST_BYTES = 4 << 20
 """Largest size of a card."""
-TEXTS = ("name", "network", "title", "summary", "description", "recipe", "licence", "sha256", "preset", "encoder")
-"""Entries of a card that are texts."""
-SIZES = ("features", "levels", "kernel", "growth", "convolutions", "in_channels", "edge", "hidden", "mlp", "heads",
-         "layers", "window", "field", "spacing", "image_size", "depths", "locator_features", "refiner_features",
-         "s1_features")  # fmt: skip
-"""Entries that are sizes of the network: positive integers or lists of them."""
-LARGEST = 1_000_000
-"""No size is larger than this."""
 
 
 def data_folder() -> Path:
@@ -116,7 +108,7 @@ def find(name_or_path: str | Path) -> Path:
         InputError: if there is none; the message lists what there is.
     """
     path = Path(name_or_path).expanduser()
-    if path.suffix in {".safetensors", ".h5", ".pt"}:
+    if path.suffix in {".safetensors", ".h5", ".pt", ".pth"}:
         if path.is_file():
             return path
         raise InputError(f"The weights file {path} does not exist: check its name.")
@@ -189,39 +181,47 @@ def read_card(path: Path) -> dict[str, Any]:
     return content
 
 
-def _wrong_entry(card: Mapping[str, Any], depth: int = 0) -> str:
-    """Return which entry of a card has the wrong type, and what it should be; empty if all are right."""
-    for key in TEXTS:
-        if key in card and not isinstance(card[key], str):
-            return f"its {key} must be a text"
-    for key in SIZES:
-        sizes = card.get(key, 1)
-        if not all(_whole(one, 1, LARGEST) for one in (sizes if isinstance(sizes, list) else [sizes])):
-            return f"its {key} must be a whole number from 1 to {LARGEST}, or a list of such"
-    for key in ("labels", "one_piece"):
-        values = card.get(key, [])
-        if not isinstance(values, list) or not all(_whole(one, 0, 32_767) for one in values):
-            return f"its {key} must be a list of whole numbers from 0 to 32767"
-    for key in ("spacing_mm", "confident_score"):
-        number = card.get(key, 1)
-        if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 < number < math.inf:
-            return f"its {key} must be a positive number"
-    names, colors, parts = (card.get(key, {}) for key in ("names", "colors", "parts"))
-    if not _by_value(names) or not all(isinstance(name, str) for name in names.values()):
-        return "its names must be texts by label"
-    if not _by_value(colors) or not all(
-        isinstance(color, list) and all(_whole(one, 0, 255) for one in color) for color in colors.values()
-    ):
-        return "its colors must be lists of numbers from 0 to 255 by label"
-    if not isinstance(parts, dict) or not all(isinstance(one, dict) for one in parts.values()) or depth > 2:
-        return "its parts must be cards by name"
-    return next((wrong for one in parts.values() if (wrong := _wrong_entry(one, depth + 1))), "")
-
-
 def _whole(number: Any, low: int, high: int) -> bool:
     return isinstance(number, int) and not isinstance(number, bool) and low <= number <= high
 
 
-def _by_value(entries: Any) -> bool:
-    """Return whether something is a dictionary whose keys are whole numbers."""
-    return isinstance(entries, dict) and all(key.isascii() and key.isdigit() and len(key) < 6 for key in entries)
+def _all(items: Any, fits: Callable[[Any], bool]) -> bool:
+    return isinstance(items, list) and all(map(fits, items))
+
+
+def _by_value(items: Any, fits: Callable[[Any], bool]) -> bool:
+    """Return whether something is a dictionary whose keys are whole numbers and whose values fit."""
+    keys = isinstance(items, dict) and all(key.isascii() and key.isdigit() and len(key) < 6 for key in items)
+    return keys and all(map(fits, items.values()))
+
+
+LARGEST = 1_000_000
+"""No size of a network is larger than this."""
+ENTRIES: tuple[tuple[str, Callable[[Any], bool], str], ...] = (
+    ("name network title summary description recipe licence sha256 preset encoder", lambda x: isinstance(x, str),
+     "a text"),
+    ("features levels kernel growth convolutions in_channels edge hidden mlp heads layers window field spacing "
+     "image_size depths locator_features refiner_features s1_features",
+     lambda x: _all(x if isinstance(x, list) else [x], lambda one: _whole(one, 1, LARGEST)),
+     f"a whole number from 1 to {LARGEST}, or a list of such"),
+    ("labels one_piece", lambda x: _all(x, lambda one: _whole(one, 0, 32_767)),
+     "a list of whole numbers from 0 to 32767"),
+    ("spacing_mm confident_score",
+     lambda x: isinstance(x, int | float) and not isinstance(x, bool) and 0 < x < math.inf, "a positive number"),
+    ("names", lambda x: _by_value(x, lambda one: isinstance(one, str)), "texts by label"),
+    ("colors", lambda x: _by_value(x, lambda one: _all(one, lambda part: _whole(part, 0, 255))),
+     "lists of numbers from 0 to 255 by label"),
+    ("parts", lambda x: isinstance(x, dict) and all(isinstance(one, dict) for one in x.values()), "cards by name"),
+)  # fmt: skip
+"""Entries of a card: their names, whether a value fits, and what it must be."""
+
+
+def _wrong_entry(card: Mapping[str, Any], depth: int = 0) -> str:
+    """Return which entry of a card has the wrong type, and what it should be; empty if all are right."""
+    for names, fits, what in ENTRIES:
+        for name in names.split():
+            if name in card and not fits(card[name]):
+                return f"its {name} must be {what}"
+    if depth > 2:
+        return "its parts must be cards by name"
+    return next((wrong for one in card.get("parts", {}).values() if (wrong := _wrong_entry(one, depth + 1))), "")

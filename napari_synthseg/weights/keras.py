@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -68,11 +67,10 @@ class Layers:
     def __enter__(self) -> Layers:
         return self
 
-    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Close the file."""
         self._file.close()
 
     def _keep(self, key: str, item: Any) -> None:
@@ -97,21 +95,11 @@ class Layers:
     def __contains__(self, name: str) -> bool:
         return name in self.shapes
 
-    @property
-    def names(self) -> list[str]:
-        """Of the layers that hold arrays, in the file's order."""
-        return list(dict.fromkeys(name.split("/")[0] for name in self.shapes))
-
     def has(self, prefix: str) -> bool:
-        """Return whether the name of a layer begins like this."""
         return any(name.startswith(prefix) for name in self.shapes)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Return the shape of the array `layer/what`.
-
-        Raises:
-            InputError: there is none.
-        """
+        """Return the shape of the array `layer/what`; an `InputError` if there is none."""
         if name not in self.shapes:
             raise InputError(f"{self.path.name} lacks the layer {name.split('/')[0]}: it is incomplete, get it again.")
         return self.shapes[name]
@@ -134,7 +122,6 @@ class Layers:
 
 
 def _what_it_is(path: Path) -> str:
-    """Describe a file that h5py cannot open, in one sentence."""
     try:
         with path.open("rb") as file:
             start = file.read(64)
@@ -281,7 +268,7 @@ def _checked(layers: Layers, labels: Sequence[int], outputs: int) -> tuple[int, 
 
 
 def _foreign(layers: Layers) -> str:
-    names = layers.names
+    names = list(dict.fromkeys(name.split("/")[0] for name in layers.shapes))
     if not names:
         return f"{layers.path.name} is an HDF5 file without any arrays: it holds no weights."
     return (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,42 +23,25 @@ PREFIXES = {"unet": "unet", "denoiser": "l2l", "parcellation": "unet_parc"}
 """How the names of a network's layers begin, by its kind."""
 
 
-def load(path: Path | str, labels: Sequence[int] | None = None) -> tuple[nn.Module, dict[str, Any]]:
-    """Load the network in a file, in evaluation mode, and its card.
-
-    Args:
-        path: the `.h5` file.
-        labels: the values that the network predicts, sorted, where its number of channels does not tell.
-
-    Raises:
-        InputError: the file holds no network of SynthSeg, or only a part of one; the sentence says what it is.
-    """
-    with Layers(Path(path)) as layers:
+def load(path: Path, labels: Sequence[int] | None = None) -> tuple[nn.Module, dict[str, Any]]:
+    """Load the network in a file, in evaluation mode, and its card; see `store.load_keras_h5`."""
+    with Layers(path) as layers:
         card = recognize(layers, labels)
         model = build(card).eval()
-        fill(model, card, layers)
+        try:
+            with torch.no_grad():
+                if isinstance(model, Hierarchy):
+                    for part, prefix in ((model.s1, "unet"), (model.denoiser, "l2l"), (model.s2, "unet2")):
+                        fill_encoder_decoder(part, layers, prefix)  # type: ignore[arg-type]
+                elif isinstance(model, QualityRegressor):
+                    fill_regressor(model, layers)
+                else:
+                    fill_encoder_decoder(model, layers, PREFIXES[card["network"]])  # type: ignore[arg-type]
+        except RuntimeError as error:
+            raise InputError(
+                f"{path.name} has layers of unexpected size: it does not hold weights of SynthSeg."
+            ) from error
     return model, card
-
-
-def fill(model: nn.Module, card: Mapping[str, Any], layers: Layers) -> None:
-    """Give a network that was built after a card the weights of the file.
-
-    Raises:
-        InputError: a layer is missing or has another size.
-    """
-    try:
-        with torch.no_grad():
-            if isinstance(model, Hierarchy):
-                for part, prefix in ((model.s1, "unet"), (model.denoiser, "l2l"), (model.s2, "unet2")):
-                    fill_encoder_decoder(part, layers, prefix)  # type: ignore[arg-type]
-            elif isinstance(model, QualityRegressor):
-                fill_regressor(model, layers)
-            else:
-                fill_encoder_decoder(model, layers, PREFIXES[card["network"]])  # type: ignore[arg-type]
-    except RuntimeError as error:
-        raise InputError(
-            f"{layers.path.name} has layers of unexpected size: it does not hold weights of SynthSeg."
-        ) from error
 
 
 def fill_encoder_decoder(model: EncoderDecoder, layers: Layers, prefix: str) -> None:

@@ -81,9 +81,7 @@ def find(name_or_path: str | Path = DEFAULT) -> Path:
     """
     name = DEFAULT if str(name_or_path) == "default" else str(name_or_path)
     if Path(name).suffix in {".safetensors", ".pt", ".pth"}:
-        if Path(name).is_file():
-            return Path(name)
-        raise InputError(f"The weights file {name} does not exist: check its name.")
+        return catalogue.find(name)
     if name in CHECKPOINTS:
         known = CHECKPOINTS[name]
         if found := _in_folders(known.file):
@@ -118,11 +116,7 @@ def load_model(name_or_path: str | Path = DEFAULT, device: str = "cpu") -> Promp
 
 
 def build(card: dict[str, Any]) -> Promptable:
-    """Build the untrained model that a card describes.
-
-    Raises:
-        InputError: the card is of another kind of network.
-    """
+    """Build the untrained model that a card describes; an `InputError` if it is another kind of network."""
     if registry.spec_of(card).role != "prompt":
         raise InputError(f"The weights {card.get('name')!r} segment whole brains and answer no clicks: choose others.")
     return registry.build(card)  # type: ignore[return-value]
@@ -246,11 +240,7 @@ def _load_checkpoint(path: Path) -> tuple[Promptable, dict[str, Any]]:
 
 
 def _read(path: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """Read the tensors of a checkpoint and its checksum.
-
-    Raises:
-        InputError: it cannot be read, or has an official name and is not the official file.
-    """
+    """Read the tensors of a checkpoint and its checksum; an official name asks for the official file."""
     import torch
 
     known = next((known for known in CHECKPOINTS.values() if known.file == path.name), None)

@@ -49,11 +49,7 @@ def save(path: Path, tensors: dict[str, torch.Tensor], card: dict[str, Any], *, 
 
 
 def build(card: dict[str, Any]) -> nn.Module:
-    """Build the untrained network that a card describes.
-
-    Raises:
-        InputError: the kind of network is unknown, or answers clicks.
-    """
+    """Build the untrained network that a card describes; an `InputError` if it is unknown, or answers clicks."""
     if registry.spec_of(card).role == "prompt":
         raise InputError(f"The weights {card.get('name')!r} answer clicks and segment no whole brain: choose others.")
     return registry.build(card)
@@ -77,7 +73,7 @@ def load_keras_h5(path: Path | str, labels: Sequence[int] | None = None) -> nn.M
     """
     from napari_synthseg.weights.keras_arrays import load
 
-    model, card = load(path, labels)
+    model, card = load(Path(path), labels)
     return _with_card(model, card, Path(path))
 
 
@@ -176,11 +172,7 @@ def load_safetensors(path: Path, build: Callable[[dict[str, Any]], _Model]) -> t
 
 
 def check_finite(tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Refuse weights that are not numbers: what they predict would be blamed on the scan.
-
-    Raises:
-        InputError: a tensor holds NaN or infinity.
-    """
+    """Raise an `InputError` if a tensor holds NaN or infinity: what it predicts would be blamed on the scan."""
     import torch
 
     for name, tensor in tensors.items():

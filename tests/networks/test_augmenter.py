@@ -78,10 +78,3 @@ def test_small_unet_of_any_size(dimensions, norm) -> None:
     net = SmallUNet(dimensions, 2, 5, (4, 6, 8), norm)
     assert net.multiple == 4
     assert net(torch.rand(1, 2, *[8] * dimensions)).shape == (1, 5, *[8] * dimensions)
-
-
-def test_what_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match="no augmenter"):
-        build_augmenter("blur", 2)
-    with pytest.raises(ValueError, match="2 or 3 dimensions"):
-        SmallUNet(4, 1, 1)

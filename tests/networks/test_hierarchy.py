@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine, as_channels, fitted, one_hot, with_tissues
+from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine, as_channels, one_hot
 from napari_synthseg.networks.locate_refine import LocateRefine, located
 from napari_synthseg.networks.registry import build
 from napari_synthseg.networks.unet import Denoiser, UNet3d
@@ -126,31 +126,6 @@ def test_flip_averaging_mirrors_the_whole_hierarchy() -> None:
     torch.testing.assert_close(found[:, 1:, 1:, 1:].float(), both, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("shape", [(64, 96, 64), (30, 41, 20)])
-def test_stages_give_posteriors_on_the_image(shape) -> None:
-    model = small()
-    with torch.no_grad():
-        s1, denoised, s2 = model.stages(torch.rand(1, 1, *shape))
-    assert s1.shape == denoised.shape == (1, 5, *shape) and s2.shape == (1, 4, *shape)
-    for one in (s1, denoised, s2):
-        torch.testing.assert_close(one.sum(1), torch.ones(1, *shape), atol=1e-4, rtol=0)
-
-
-def test_beyond_the_field_of_view_all_is_background() -> None:
-    model = small()
-    with torch.no_grad():
-        s1, _, s2 = model.stages(torch.rand(1, 1, 72, 64, 64))
-    for one in (s1, s2):
-        assert (one[:, 0, :4] == 1).all() and (one[:, 1:, :4] == 0).all()
-        assert not (one[:, 0, 4] == 1).all()
-
-
-def test_fitting_goes_there_and_back() -> None:
-    volume = torch.rand(1, 2, 7, 10, 5)
-    for shape in ((12, 13, 8), (7, 11, 6)):
-        assert torch.equal(fitted(fitted(volume, shape), (7, 10, 5)), volume)
-
-
 def test_no_gradient_reaches_s1_and_d() -> None:
     model = small()
     model.locator(torch.rand(1, 1, *model.head_shape)).sum().backward()
@@ -181,9 +156,3 @@ def test_it_is_built_from_its_card() -> None:
     model = build(card)
     assert isinstance(model, RobustLocateRefine) and isinstance(model, LocateRefine)
     model.load_state_dict(small(RobustLocateRefine).state_dict())
-
-
-def test_the_image_comes_first() -> None:
-    image, tissues = torch.rand(2, 1, 4, 4, 4), torch.rand(2, 5, 4, 4, 4)
-    both = with_tissues(image, tissues)
-    assert torch.equal(both[:, :1], image) and torch.equal(both[:, 1:], tissues)

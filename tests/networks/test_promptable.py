@@ -12,9 +12,8 @@ from napari_synthseg.networks.prompt_layers import (
     BoundedAttention,
     PromptTensors,
     drawn_prompts,
-    import_torchvision,
 )
-from napari_synthseg.networks.promptable import Promptable, TinyVitSize, VitSize, vit_encoder
+from napari_synthseg.networks.promptable import Promptable, TinyVitSize, VitSize
 
 TINY = TinyVitSize((16, 16, 32, 32), (1, 1, 1, 1), (1, 1, 2, 2), (7, 7, 14, 7))
 VIT = VitSize(width=32, depth=2, heads=2, global_blocks=(1,))
@@ -84,14 +83,6 @@ def test_several_prompts_on_one_image_are_answered_each_for_itself(image):
         torch.testing.assert_close(together[i : i + 1], alone, atol=1e-5, rtol=1e-4)
 
 
-def test_gradients_reach_the_encoder_and_the_decoder(image):
-    network = model().train()
-    logits, _ = network.decode(network.encode(image), torch.tensor([[[30.0, 40.0]]]), torch.ones(1, 1))
-    logits.mean().backward()
-    assert network.image_encoder.patch_embed.conv1.conv.weight.grad.abs().max() > 0
-    assert network.mask_decoder.mask_tokens.weight.grad.abs().max() > 0
-
-
 @pytest.mark.parametrize("maps", [2**25, 2 * 3 * 8 * 64, 1])
 @torch.no_grad()
 def test_bounded_attention_is_sams_attention(monkeypatch, maps):
@@ -108,24 +99,6 @@ def test_bounded_attention_is_sams_attention(monkeypatch, maps):
     torch.testing.assert_close(bounded(x), plain(x), atol=1e-5, rtol=1e-4)
 
 
-def test_a_vit_encoder_has_the_parameters_of_sams():
-    from segment_anything.modeling import ImageEncoderViT
-
-    plain = ImageEncoderViT(
-        img_size=256, patch_size=16, embed_dim=32, depth=2, num_heads=2, use_rel_pos=True, window_size=14,
-        global_attn_indexes=(1,), out_chans=256,
-    )  # fmt: skip
-    ours = vit_encoder(VIT, 256)
-    assert {k: v.shape for k, v in ours.state_dict().items()} == {k: v.shape for k, v in plain.state_dict().items()}
-
-
-def test_torchvision_can_be_imported_whichever_torch_it_was_built_for():
-    import_torchvision()
-    import torchvision
-
-    assert torchvision.transforms is not None
-
-
 def test_a_point_is_a_disc_of_its_sign() -> None:
     points, labels = torch.tensor([[[40.0, 80.0], [100.0, 20.0]]]), torch.tensor([[1, 0]])
     drawn = drawn_prompts(128, PromptTensors(points, labels))
@@ -133,11 +106,8 @@ def test_a_point_is_a_disc_of_its_sign() -> None:
     assert drawn[0, 0, 20, 10] == SURE
     assert drawn[0, 0, 5, 25] == -SURE
     assert 15 <= (drawn == SURE).sum() <= 25
-
-
-def test_points_of_one_sign_leave_the_rest_unknown() -> None:
-    drawn = drawn_prompts(128, PromptTensors(torch.tensor([[[40.0, 80.0], [100.0, 20.0]]]), torch.tensor([[1, 1]])))
-    assert set(drawn.unique().tolist()) == {0.0, SURE}
+    one_sign = drawn_prompts(128, PromptTensors(points, torch.tensor([[1, 1]])))
+    assert set(one_sign.unique().tolist()) == {0.0, SURE}
 
 
 def test_between_points_of_both_signs_the_nearer_one_counts() -> None:
@@ -175,7 +145,5 @@ def test_points_lie_on_boxes_and_boxes_on_masks() -> None:
     assert drawn[4, 25] == OUTSIDE
     assert drawn[16, 25] == SURE
 
-
-def test_a_place_holder_draws_nothing() -> None:
-    drawn = drawn_prompts(64, PromptTensors(torch.tensor([[[30.0, 30.0]]]), torch.tensor([[-1]])))
-    assert not drawn.any()
+    nothing = drawn_prompts(64, PromptTensors(torch.tensor([[[30.0, 30.0]]]), torch.tensor([[-1]])))  # a place-holder
+    assert not nothing.any()

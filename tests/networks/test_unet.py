@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from napari_synthseg.networks.unet import Level, UNet3d
@@ -29,5 +28,3 @@ def test_entering_and_leaving_make_the_whole() -> None:
 def test_levels_know_how_far_they_reach() -> None:
     assert Level(1, 2).reach == 2
     assert Level(1, 2, kernel=5, convolutions=1).reach == 2
-    with pytest.raises(ValueError, match="1 or 2 convolutions"):
-        Level(1, 2, convolutions=3)

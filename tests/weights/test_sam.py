@@ -102,13 +102,6 @@ def test_an_unknown_encoder_asks_for_an_update(folder, mobile):
         load_model(path)
 
 
-def test_damaged_weights_are_refused(folder, mobile):
-    path = save_ours(folder / "mine.safetensors", mobile)
-    path.write_bytes(path.read_bytes()[:-10])
-    with pytest.raises(InputError, match="damaged"):
-        load_model("mine")
-
-
 # Official checkpoints
 
 
@@ -121,14 +114,6 @@ def test_mobilesams_names_are_timms(tmp_path, mobile, monkeypatch):
         assert torch.equal(model.state_dict()[name], tensor), name
 
 
-def test_the_encoder_is_told_from_the_shapes():
-    def vit(width: int) -> dict[str, torch.Tensor]:
-        return {"image_encoder.patch_embed.proj.bias": torch.zeros(width)}
-
-    found = [sam.encoder_of(vit(width)) for width in (768, 1024, 1280, 384)]
-    assert found == ["vit_b", "vit_l", "vit_h", None]
-
-
 def test_a_checkpoint_without_some_parameters_is_refused(tmp_path, mobile):
     state = mobilesam_names(mobile.state_dict())
     del state["mask_decoder.iou_token.weight"]
@@ -137,11 +122,12 @@ def test_a_checkpoint_without_some_parameters_is_refused(tmp_path, mobile):
         load_model(tmp_path / "mine.pt")
 
 
-@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04" + bytes(100)])
-def test_what_is_no_checkpoint_is_refused(tmp_path, content):
-    (tmp_path / "x.pth").write_bytes(content)
-    with pytest.raises(InputError, match=r"x\.pth is no PyTorch checkpoint"):
-        load_model(tmp_path / "x.pth")
+@pytest.mark.parametrize("content", [b"", b"no checkpoint at all", b"PK\x03\x04" + bytes(100), {"x": Path("/")}])
+def test_what_is_no_checkpoint_of_weights_is_refused(tmp_path, content):
+    path = tmp_path / "x.pth"
+    path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+    with pytest.raises(InputError, match=r"x\.pth is no PyTorch checkpoint of plain weights"):
+        load_model(path)
 
 
 @pytest.mark.parametrize("state", [{"fc.weight": torch.zeros(2)}, [1, 2], {"epoch": 3}])
@@ -151,22 +137,11 @@ def test_a_foreign_checkpoint_is_refused(tmp_path, state):
         load_model(tmp_path / "x.pth")
 
 
-def test_a_file_that_would_run_code_is_refused(tmp_path):
-    torch.save({"x": Path("/")}, tmp_path / "x.pth")
-    with pytest.raises(InputError, match="no PyTorch checkpoint of plain weights"):
-        load_model(tmp_path / "x.pth")
-
-
-def test_a_truncated_official_file_says_how_much_there_is(folder):
+def test_an_official_name_with_other_content_is_refused(folder, monkeypatch):
     (folder / "mobile_sam.pt").write_bytes(bytes(1000))
     with pytest.raises(InputError, match="ends after 1,000 of 40,728,226 bytes"):
         load_model("mobilesam")
-
-
-def test_an_official_name_with_other_content_is_refused(folder, monkeypatch):
-    known = replace(CHECKPOINTS["mobilesam"], bytes=10)
-    monkeypatch.setitem(CHECKPOINTS, "mobilesam", known)
-    (folder / "mobile_sam.pt").write_bytes(bytes(10))
+    monkeypatch.setitem(CHECKPOINTS, "mobilesam", replace(CHECKPOINTS["mobilesam"], bytes=10))
     with pytest.raises(InputError, match="not the official file"):
         load_model("mobilesam")
 
