@@ -165,6 +165,8 @@ class Recipe(ABC):
     """Words after `napari-synthseg` that use its weights; WEIGHTS stands for their file."""
     renamed: ClassVar[Mapping[str, str]] = {"cooldown": "decay_fraction"}
     """Names of options in runs of earlier versions, with their names today."""
+    retired: ClassVar[tuple[str, ...]] = ()
+    """Options in runs of earlier versions that are read no more."""
     headline: ClassVar[tuple[str, ...]] = ("seed",)
     """Options that a card's recipe names first; the others follow only if they were changed."""
     score: ClassVar[str] = "Dice"
@@ -224,11 +226,8 @@ class Recipe(ABC):
         Raises:
             InputError: a value belongs to no option, is missing or out of range.
         """
-        return from_json(self.options, {self.renamed.get(name, name): value for name, value in values.items()})
-
-    def is_run(self, run: Path) -> bool:
-        """Tell whether a folder contains a run of this recipe."""
-        return folder.recipe_of(run) == self.name
+        kept = {name: value for name, value in values.items() if name not in self.retired}
+        return from_json(self.options, {self.renamed.get(name, name): value for name, value in kept.items()})
 
     def train(self, options: Any) -> Generator[Progress, None, Path]:
         """Train and export.
@@ -295,26 +294,23 @@ class Recipe(ABC):
         check_weights_name(path)
         if confident_score is not None and not self.locates:
             raise InputError(f"Weights of the recipe {self.name} have no confident score: leave that option out.")
-        if not self.is_run(run):
+        if folder.recipe_of(run) != self.name:
             raise InputError(f"{run} is not a `train {self.name}` run. Choose a folder that contains one.")
         options = self.read_options({**folder.read_config(run)["options"], "out": str(run)})
         states = {stage: self.state(run, stage, best) for stage in self.places(options)}
         card = {**self.stored_card(run, options), "name": path.stem, **progress_facts(states, best)}
         for state in states.values():
             card |= state.get("card") or {}
-        if "summary" in card:
-            card["summary"] = ", ".join([card["summary"], *self.outcome(card)])
+        if "stopped early" in card and "summary" in card:
+            card["summary"] += f", stopped {card['stopped early']}"
+        if "score" in card and "summary" in card:
+            card["summary"] += f", Dice {card['score']:.2f}"
         if scores is not None:
             card["scores"] = self.mean_scores(json.loads(scores.read_text(encoding="utf-8")))
         if confident_score is not None:
             card["confident_score"] = confident_score
         store.save(path, self.tensors(run, options, states), card)
         return path
-
-    def outcome(self, card: Mapping[str, Any]) -> list[str]:
-        """Return in words whether a run was stopped early, and how good its weights are."""
-        stopped = [f"stopped {card['stopped early']}"] if "stopped early" in card else []
-        return [*stopped, f"Dice {card['score']:.2f}"] if "score" in card else stopped
 
     def mean_scores(self, content: Any) -> dict[str, float]:
         """Return the means in the content of `evaluate --json`, rounded for a card."""
@@ -351,11 +347,7 @@ def progress_facts(states: Mapping[str, Mapping[str, Any]], best: bool) -> dict[
 
 
 def check_new(out: Path, name: str, stages: Collection[str]) -> None:
-    """Refuse to start over in the folder of a run; a stage that was not trained yet may be added.
-
-    Raises:
-        InputError: there are checkpoints of these stages or of another recipe.
-    """
+    """Raise an `InputError` if a folder has checkpoints of these stages, or of another recipe."""
     there = {path.stem for path in (out / folder.CHECKPOINTS).glob("*.pt")}
     if there and (folder.recipe_of(out) not in (None, name) or there.intersection(stages)):
         raise InputError(
@@ -389,11 +381,7 @@ def recipes() -> dict[str, Recipe]:
 
 
 def recipe(name: str) -> Recipe:
-    """Return a recipe by its name.
-
-    Raises:
-        InputError: there is none.
-    """
+    """Return a recipe by its name; an `InputError` if there is none."""
     if name not in recipes():
         raise InputError(f"There is no recipe {name!r}: choose {', '.join(recipes())}.")
     return recipes()[name]

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
+from napari_synthseg.errors import InputError
+from napari_synthseg.fields import Folder, PositiveInt
 from napari_synthseg.io import write_labels, write_volume
-from napari_synthseg.jobs import run
+from napari_synthseg.jobs import Progress, run
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import UNet3d
 from napari_synthseg.training.data import cases
 from napari_synthseg.training.data.synthetic import Heads
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
+from napari_synthseg.training.engine.loop import LoopOptions, Objective
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives import locate_refine, tissues
-from napari_synthseg.training.recipe import Recipe
+from napari_synthseg.training.recipe import Recipe, RunOptions, TrainingStage
 from napari_synthseg.volume import Volume
 from napari_synthseg.weights import store
 from tests.generator.builders import boxes
@@ -71,6 +75,53 @@ def unet_weights(path: Path, labels: tuple[int, ...] = LABELS, **more) -> str:
     card = {"name": path.stem, "network": "unet", "labels": list(labels), "features": 2, "levels": 3, **more}
     store.save(path, UNet3d(labels, 2, 3).state_dict(), card)
     return str(path)
+
+
+class Line(Objective):
+    """Fits y = 3x - 1 from samples that depend on the step alone; scored by its slope, or as given."""
+
+    def __init__(self, score: float | None = None) -> None:
+        torch.manual_seed(0)
+        self.model = self.trained = nn.Linear(1, 1)
+        self.score = score
+
+    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
+        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
+        return (self.model(x) - (3 * x - 1)).square().mean(), {}
+
+    def validate(self, model: nn.Module) -> dict[str, float]:
+        return {"score": -abs(model.weight.item() - 3.0) if self.score is None else self.score}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LineOptions(RunOptions):
+    """How a line is fitted."""
+
+    scans: Folder | None = None
+    """Folder that must exist."""
+    steps: PositiveInt = 4
+    """Steps in all."""
+
+
+class LineRecipe(Recipe):
+    """Fits a line: a run of a few milliseconds."""
+
+    name, title, summary, options = "line", "Line", "Fits a line.", LineOptions
+    renamed = {**Recipe.renamed, "rounds": "steps"}
+
+    def stages(self, options):
+        return {"line": options.steps}
+
+    def prepare(self, options, device):
+        yield Progress("reading")
+        if options.scans is not None and not options.scans.is_dir():
+            raise InputError(f"There is no folder {options.scans}.")
+
+    def card(self, options, data):
+        return {"network": "line", "labels": [0], "data": "none", "summary": "a line"}
+
+    def build(self, options, data, device):
+        yield TrainingStage("line", Line(0.25), LoopOptions.of(options, options.steps, 0.1))
 
 
 def events(out: Path) -> list[dict[str, Any]]:

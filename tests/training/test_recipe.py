@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import pytest
-import torch
-from torch import nn
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import Folder, PositiveInt, to_json
-from napari_synthseg.jobs import Progress, run
+from napari_synthseg.fields import to_json
+from napari_synthseg.jobs import run
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.loop import LoopOptions, Objective
-from napari_synthseg.training.recipe import Recipe, RunOptions, TrainingStage, progress_facts, recipe
+from napari_synthseg.training.recipe import progress_facts, recipe
 from napari_synthseg.weights.catalogue import read_card
-
-
-@dataclass(frozen=True, kw_only=True)
-class LineOptions(RunOptions):
-    """How a line is fitted."""
-
-    scans: Folder | None = None
-    """Folder that nobody reads."""
-    steps: PositiveInt = 4
-    """Steps in all."""
-
-
-class Fit(Objective):
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.model = self.trained = nn.Linear(1, 1)
-
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
-        return (self.model(x) - 3 * x).square().mean(), {}
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        return {"score": 0.25}
-
-
-class Line(Recipe):
-    """Fits a line."""
-
-    name, title, summary, options = "line", "Line", "Fits a line.", LineOptions
-    renamed = {**Recipe.renamed, "rounds": "steps"}
-
-    def stages(self, options):
-        return {"line": options.steps}
-
-    def prepare(self, options, device):
-        yield Progress("reading")
-
-    def card(self, options, data):
-        return {"network": "line", "labels": [0], "data": "none", "summary": "a line"}
-
-    def build(self, options, data, device):
-        yield TrainingStage("line", Fit(), LoopOptions.of(options, options.steps, 0.1))
+from tests.training.builders import LineOptions, LineRecipe
 
 
 def options(tmp_path, **changes) -> LineOptions:
@@ -80,7 +36,7 @@ def test_all_recipes_are_found_without_torch() -> None:
 
 
 def test_a_finished_run_becomes_weights_with_a_card(tmp_path) -> None:
-    path = run(Line().train(options(tmp_path, name="mine")))
+    path = run(LineRecipe().train(options(tmp_path, name="mine")))
     card = read_card(path)
     assert path.name == "mine.safetensors" and card["name"] == "mine"
     assert card["steps"] == 4 and card["score"] == 0.25 and "stopped early" not in card
@@ -88,39 +44,39 @@ def test_a_finished_run_becomes_weights_with_a_card(tmp_path) -> None:
 
 
 def test_weights_of_a_stopped_run_say_so(tmp_path) -> None:
-    stopped(Line().train(options(tmp_path, steps=60)), 34)
-    card = read_card(Line().export(tmp_path / "run", tmp_path / "x.safetensors"))
+    stopped(LineRecipe().train(options(tmp_path, steps=60)), 34)
+    card = read_card(LineRecipe().export(tmp_path / "run", tmp_path / "x.safetensors"))
     assert card["steps"] == 34 and card["stopped early"] == "after 34 of 60 steps" and card["score"] == 0.25
     assert card["summary"] == "a line, stopped after 34 of 60 steps, Dice 0.25"
 
 
 def test_a_run_is_neither_overwritten_nor_taken_for_another(tmp_path) -> None:
-    run(Line().train(options(tmp_path)))
+    run(LineRecipe().train(options(tmp_path)))
     with pytest.raises(InputError, match="contains a run already. Add --resume"):
-        run(Line().train(options(tmp_path)))
+        run(LineRecipe().train(options(tmp_path)))
     with pytest.raises(InputError, match="not a `train synthseg` run"):
         recipe("synthseg").export(tmp_path / "run", tmp_path / "x.safetensors")
     with pytest.raises(InputError, match="must end in"):
-        Line().export(tmp_path / "run", tmp_path / "x.pt")
+        LineRecipe().export(tmp_path / "run", tmp_path / "x.pt")
     with pytest.raises(InputError, match="recipe line have no confident score"):
-        Line().export(tmp_path / "run", tmp_path / "x.safetensors", confident_score=0.3)
+        LineRecipe().export(tmp_path / "run", tmp_path / "x.safetensors", confident_score=0.3)
 
 
 def test_a_card_names_what_differs_from_the_defaults_and_no_folder(tmp_path) -> None:
     changed = options(tmp_path, steps=9, start_from="/somewhere/old.safetensors", scans=tmp_path, threads=2)
-    assert Line().words(changed) == "train line, seed 1, start_from old, steps 9"
+    assert LineRecipe().words(changed) == "train line, seed 1, start_from old, steps 9"
 
 
 def test_options_of_earlier_versions_are_read_by_their_old_names(tmp_path) -> None:
     now = {name: value for name, value in to_json(options(tmp_path)).items() if name not in ("steps", "decay_fraction")}
-    old = Line().read_options({**now, "rounds": 7, "cooldown": 0.5})
+    old = LineRecipe().read_options({**now, "rounds": 7, "cooldown": 0.5})
     assert old == replace(options(tmp_path), steps=7, decay_fraction=0.5)
 
 
 @pytest.mark.parametrize(
     ("name", "old"),
     [
-        ("synthseg", {"locate_share": 0.3, "cooldown": 0.2, "label_maps": "maps.npz"}),
+        ("synthseg", {"locate_share": 0.3, "cooldown": 0.2, "prior_blur": 0.1, "label_maps": "maps.npz"}),
         ("robust", {"refine_share": 0.2, "cooldown": 0.2, "start_from": "none", "label_maps": "maps.npz"}),
         ("learn2synth", {"teach_from": 7, "priors": "synthseg", "label_maps": "maps.npz", "labelled": "scans"}),
         ("synthfm", {"cooldown": 0.1, "encoder": "default"}),
@@ -129,7 +85,7 @@ def test_options_of_earlier_versions_are_read_by_their_old_names(tmp_path) -> No
 def test_runs_of_before_are_still_read(name, old, tmp_path) -> None:
     found = recipe(name).read_options({**old, "out": str(tmp_path), "seed": 3, "device": "cpu"})
     assert found.seed == 3 and recipe(name).stages(found)
-    assert to_json(found).keys().isdisjoint({"cooldown", "locate_share", "refine_share", "teach_from"})
+    assert to_json(found).keys().isdisjoint({"cooldown", "locate_share", "refine_share", "teach_from", "prior_blur"})
 
 
 def test_steps_of_several_stages_are_told_apart() -> None:
@@ -141,7 +97,6 @@ def test_steps_of_several_stages_are_told_apart() -> None:
 
 
 def test_a_recipe_keeps_its_options_and_card_in_the_run(tmp_path) -> None:
-    run(Line().train(options(tmp_path)))
+    run(LineRecipe().train(options(tmp_path)))
     config = folder.read_config(tmp_path / "run")
     assert config["recipe"] == "line" and config["stages"] == {"line": 4} and config["card"]["network"] == "line"
-    assert Line().is_run(tmp_path / "run") and not Line().is_run(tmp_path)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sys
 import tempfile
@@ -12,19 +11,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.jobs import Progress, run
+from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
-from napari_synthseg.training.engine.events import EventReader, Watch, read_events, watched
+from napari_synthseg.training.engine.events import EventReader, read_events
 from napari_synthseg.training.recipe import recipe
-from napari_synthseg.training.runs.process import detached, explain, last_line
-from napari_synthseg.training.runs.registry import read_config
+from napari_synthseg.training.runs.process import PROCESS, TRIAL, detached, last_line
 
 STEPS = 3
 """Steps of each stage to try; the first is a warm-up and not counted."""
-THIS = "napari_synthseg.training.runs.estimate"
 
 
 @dataclass(frozen=True)
@@ -77,7 +73,7 @@ def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress,
         folder.write_config(out, recipe=name, options=to_json(trial), stages=wanted)
         _lend(options.out, out, set(wanted))
         began = time.time()
-        command = [sys.executable, "-m", THIS, str(out), str(max(2, steps))]
+        command = [sys.executable, "-m", PROCESS, str(out), "--trial", str(max(2, steps))]
         process = detached(command, out / folder.OUTPUT)
         try:
             reader, done = EventReader(out), 0
@@ -104,7 +100,7 @@ def _lend(source: Path, target: Path, tried: set[str]) -> None:
 
 def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
     lines = [event for event in read_events(out) if "event" not in event]
-    device = str(folder.read_json(out / "trial.json").get("device", ""))
+    trial = folder.read_json(out / TRIAL)
     per_step: dict[str, float] = {}
     validation: dict[str, float] = {}
     for stage in wanted:
@@ -118,30 +114,4 @@ def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float
     seconds = start + sum(
         count * per_step[stage] + (count // validate_every + 1) * validation[stage] for stage, count in wanted.items()
     )
-    memory = folder.read_json(out / "trial.json").get("memory")
-    return Estimate(seconds, per_step, validation, start, memory, device)
-
-
-def main(arguments: list[str]) -> int:
-    """Try a run's config in this process and write device and memory beside it."""
-    from napari_synthseg.devices import memory_used
-    from napari_synthseg.training.runs.queue import devices_for
-
-    path, steps = Path(arguments[0]), int(arguments[1])
-    try:
-        config = read_config(path)
-        device = devices_for(config.options.device)[0]
-        with watched(Watch(trial=steps)):
-            run(recipe(config.recipe).train(replace(config.options, device=device)))
-    except Exception as error:
-        print(explain(error), file=sys.stderr)
-        return 1
-    import torch
-
-    facts = {"device": device, "memory": memory_used(torch.device(device))}
-    write_text(path / "trial.json", json.dumps(facts))
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main(sys.argv[1:]))
+    return Estimate(seconds, per_step, validation, start, trial.get("memory"), str(trial.get("device", "")))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import zipfile
 from array import array
-from bisect import bisect_left, bisect_right
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,24 +47,20 @@ class Curves:
         self._values: dict[str, tuple[array[float], array[float]]] = {}
 
     def add(self, step: int, name: str, value: float) -> None:
-        """Add one value; it replaces an earlier one of the same step."""
+        """Add one value; those of the same and of later steps are forgotten, since a resumed run repeats them."""
         steps, values = self._values.setdefault(name, (array("d"), array("d")))
-        if not steps or step > steps[-1]:
-            steps.append(step)
-            values.append(value)
-            return
-        place = bisect_left(steps, step)
-        if steps[place] == step:
-            values[place] = value
-        else:
-            steps.insert(place, step)
-            values.insert(place, value)
+        while steps and steps[-1] >= step:
+            steps.pop()
+            values.pop()
+        steps.append(step)
+        values.append(value)
 
     def forget_after(self, step: int) -> None:
         """Drop the steps that a resumed run repeats."""
         for steps, values in self._values.values():
-            kept = bisect_right(steps, step)
-            del steps[kept:], values[kept:]
+            while steps and steps[-1] > step:
+                steps.pop()
+                values.pop()
 
     @property
     def names(self) -> list[str]:

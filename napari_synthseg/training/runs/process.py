@@ -1,12 +1,13 @@
 """Process of a run: launch it, train from its config to exported weights, log lifecycle events, obey requests.
 
 `python -m napari_synthseg.training.runs.process RUN` trains a run in the background. With `--worker DEVICE` it is one
-of the other processes of a run on several devices.
+of the other processes of a run on several devices, with `--trial STEPS` it only tries a few steps of each stage.
 """
 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -28,11 +29,13 @@ from napari_synthseg.training.engine.events import NOBODY, EventLog, Watch, tail
 from napari_synthseg.training.recipe import Recipe, check_new, recipe
 from napari_synthseg.training.runs.queue import devices_for, take_device, wait_for_device
 from napari_synthseg.training.runs.registry import check_recipe, check_steps, read_config, remember, remove_folder
-from napari_synthseg.training.runs.run import Listener, is_active, lock, request, write_activity, write_process
+from napari_synthseg.training.runs.run import is_active, lock, read_requests, request, write_activity, write_process
 
 logger = logging.getLogger(__name__)
 
 PROCESS = "napari_synthseg.training.runs.process"
+TRIAL = "trial.json"
+"""Device and peak memory of a trial."""
 LAUNCH_S = 30.0
 """Seconds that a new process may take until it holds its run's lock."""
 LOCK_S = 3.0
@@ -182,21 +185,27 @@ def _locked(out: Path) -> Iterator[None]:
 
 
 def _train(entry: Recipe, options: Any, log: EventLog, wait: bool) -> Generator[Progress, None, Path]:
-    out, listener = options.out, Listener(options.out)
+    out, count, told = options.out, _local_processes(options), ""
+
+    def waits(report: Progress) -> None:
+        nonlocal told
+        if report.stage != told:
+            log.append({"event": "waiting", "why": report.stage})
+        told = report.stage
+
     held: contextlib.ExitStack | None
     if wait:
-        queued = wait_for_device(out, options.device, _local_processes(options))
-        device, held = yield from _obey(queued, listener, log, _log_reasons(log))
+        device, held = yield from _obey(wait_for_device(out, options.device, count), out, log, waits)
     else:
-        device, held = take_device(options.device, _local_processes(options))
+        device, held = take_device(options.device, count)
     with held or contextlib.nullcontext():
         write_process(out, device)
         log.append({"event": "start", "device": device})
         activity = _Activity(out, entry.stages(options))
-        watch = Watch(recorded=True, pictures=lambda: listener.now().pictures, doing=activity.tell)
+        watch = Watch(recorded=True, pictures=lambda: read_requests(out).pictures, doing=activity.tell)
         with _process_group(options, device):
             job = entry.train(replace(options, device=device) if device != options.device else options)
-            return (yield from _obey(job, listener, log, activity.report, watch))
+            return (yield from _obey(job, out, log, activity.report, watch))
 
 
 def _local_processes(options: Any) -> int:
@@ -237,21 +246,9 @@ class _Activity:
             self.stage = ""
 
 
-def _log_reasons(log: EventLog) -> Callable[[Progress], None]:
-    told: set[str] = set()
-
-    def report(report: Progress) -> None:
-        if report.stage not in told:
-            told.clear()
-            told.add(report.stage)
-            log.append({"event": "waiting", "why": report.stage})
-
-    return report
-
-
 def _obey(
     job: Generator[Progress, None, Any],
-    listener: Listener,
+    out: Path,
     log: EventLog,
     on_report: Callable[[Progress], None],
     watch: Watch = NOBODY,
@@ -270,14 +267,14 @@ def _obey(
                 return end.value
             on_report(report)
             yield report
-            if listener.now().do == "pause":
+            if (do := read_requests(out).do) == "pause":
                 log.append({"event": "paused"})
-                while listener.now().do == "pause":
+                while (do := read_requests(out).do) == "pause":
                     time.sleep(PAUSE_S)
                     yield replace(report, stage="paused")
-                if listener.now().do == "go":
+                if do == "go":
                     log.append({"event": "continued"})
-            if listener.now().do == "stop":
+            if do == "stop":
                 job.close()
                 raise Stopped("stopped on request")
 
@@ -342,13 +339,33 @@ def ddp_worker(path: Path, device: str) -> int:
     return 0
 
 
+def try_out(path: Path, steps: int) -> int:
+    """Make a few steps of each stage of a run, write device and peak memory beside them; the exit code is 0 or 1."""
+    import torch
+
+    from napari_synthseg.devices import memory_used
+
+    try:
+        config = read_config(path)
+        device = devices_for(config.options.device)[0]
+        with watched(Watch(trial=steps)):
+            run(recipe(config.recipe).train(replace(config.options, device=device)))
+    except Exception as error:
+        print(explain(error), file=sys.stderr)
+        return 1
+    (path / TRIAL).write_text(json.dumps({"device": device, "memory": memory_used(torch.device(device))}))
+    return 0
+
+
 def main(arguments: list[str]) -> int:
-    """Be the process of a run: RUN [--wait], or RUN --worker DEVICE."""
+    """Be the process of a run: RUN [--wait], or RUN --worker DEVICE, or RUN --trial STEPS."""
     logging.basicConfig(level=logging.WARNING)
-    path = Path(arguments[0])
-    if "--worker" in arguments:
-        return ddp_worker(path, arguments[arguments.index("--worker") + 1])
-    return work(path, "--wait" in arguments)
+    path, *how = arguments
+    if "--worker" in how:
+        return ddp_worker(Path(path), how[1])
+    if "--trial" in how:
+        return try_out(Path(path), int(how[1]))
+    return work(Path(path), "--wait" in how)
 
 
 if __name__ == "__main__":

@@ -84,13 +84,11 @@ def runs_ahead(ticket: Path) -> list[tuple[str, list[str]]]:
 def hold(devices: tuple[str, ...]) -> contextlib.ExitStack | None:
     """Lock all of these devices until the stack is closed; lock none and return None if one of them is taken."""
     with contextlib.ExitStack() as held:
-        for device in devices:
-            one = device_lock(device)
-            try:
-                one.acquire(timeout=0)
-            except Timeout:
-                return None
-            held.callback(one.release)
+        try:
+            for device in devices:
+                held.enter_context(device_lock(device).acquire(timeout=0))
+        except Timeout:
+            return None
         return held.pop_all()
     return None
 
@@ -114,9 +112,6 @@ def wait_for_device(
 
     Returns:
         The first device, and the locks of all.
-
-    Raises:
-        InputError: several GPUs are asked for together with the number of one of them.
     """
     wished = device_sets(wish, count)
     ticket = runs_folder() / "queue" / f"{time.time_ns():020d}-{os.getpid()}.json"

@@ -127,11 +127,7 @@ class Config:
 
 
 def read_config(run: Path) -> Config:
-    """Read the configuration of a run.
-
-    Raises:
-        InputError: the folder holds no run, or its options are of another version.
-    """
+    """Read the configuration of a run; an `InputError` if there is none, or its options are of another version."""
     content = folder.read_config(run)
     values = {**content["options"], "out": str(run), "resume": False}
     return Config(
@@ -155,11 +151,7 @@ def options_to_resume(run: Path, name: str) -> Any | None:
 
 
 def check_recipe(run: Path, name: str) -> None:
-    """Refuse to resume the run of another recipe.
-
-    Raises:
-        InputError: the folder holds one.
-    """
+    """Raise an `InputError` if the folder holds the run of another recipe."""
     if (own := folder.recipe_of(run)) not in (None, name):
         raise InputError(f"The folder {run} holds a run of `train {own}`, not `train {name}`: choose another folder.")
 
@@ -171,11 +163,7 @@ def steps_done(run: Path) -> dict[str, int]:
 
 
 def check_steps(run: Path, stages: Mapping[str, int]) -> None:
-    """Refuse to make a run shorter than it already is, given the requested steps of each stage.
-
-    Raises:
-        InputError: it has done more steps.
-    """
+    """Raise an `InputError` if the run has done more steps than are now asked for of all stages."""
     if dict(stages) == folder.read_json(run / folder.CONFIG).get("stages"):
         return
     done, total = steps_done(run), sum(stages.values())

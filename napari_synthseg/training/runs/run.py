@@ -23,11 +23,6 @@ from napari_synthseg.training.folder import ACTIVITY, CONFIG, LOCK, PROCESS, REQ
 
 SILENCE_S = 900.0
 """Seconds without an event after which a run on another machine no longer counts as active."""
-SAMPLE_S = 2.0
-"""Shortest time over which the processor time of a run is measured."""
-STARVED = 0.7
-"""A run whose main thread waits for a processor for more than this fraction of the time says so."""
-
 Kind = Literal[
     "new", "waiting", "starting", "running", "paused", "stopping", "stopped", "finished", "failed", "interrupted",
     "elsewhere",
@@ -105,7 +100,7 @@ def status(run: Path) -> Status:
     recent, life = events.tail(run)
     step = recent[-1] if recent else {}
     active = is_active(run)
-    kind, message = _active_kind(run, process, step, life) if active else _idle_kind(process, step, life)
+    kind, message = _active_kind(run, step, life) if active else _idle_kind(process, step, life)
     return Status(
         kind,
         message,
@@ -118,7 +113,7 @@ def status(run: Path) -> Status:
     )
 
 
-def _active_kind(run: Path, process: dict[str, Any], step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
+def _active_kind(run: Path, step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
     event, why = life.get("event"), str(life.get("why", ""))
     if read_requests(run).do == "stop":
         return "stopping", ""
@@ -126,7 +121,7 @@ def _active_kind(run: Path, process: dict[str, Any], step: dict[str, Any], life:
         return event, why
     trouble = why if event == "trouble" else ""
     kind: Kind = "starting" if event in ("start", "resumed") or not step else "running"
-    return kind, trouble or _processor.complaint(process) or _activity(run, step, life)
+    return kind, trouble or _activity(run, step, life)
 
 
 def _idle_kind(process: dict[str, Any], step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
@@ -150,35 +145,6 @@ def _activity(run: Path, step: dict[str, Any], life: dict[str, Any]) -> str:
     if not isinstance(text, str) or not isinstance(when, int | float):
         return ""
     return text if when >= max(step.get("time") or 0.0, life.get("time") or 0.0) - 0.02 else ""
-
-
-class _Processor:
-    """Measures whether runs wait for a processor, from the time their main threads stood in its queue (Linux)."""
-
-    def __init__(self) -> None:
-        self.samples: dict[int, list[tuple[float, float]]] = {}
-
-    def complaint(self, process: dict[str, Any]) -> str:
-        """Return a sentence for a run that waits for the processor most of the time, and an empty text otherwise."""
-        pid = process.get("pid")
-        if not isinstance(pid, int) or process.get("host") != socket.gethostname():
-            return ""
-        try:
-            waited = int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
-        except (OSError, ValueError, IndexError):
-            return ""
-        now = time.monotonic()
-        samples = self.samples.setdefault(pid, [])
-        samples.append((now, waited))
-        while len(samples) > 2 and samples[1][0] <= now - SAMPLE_S:
-            samples.pop(0)
-        seconds = now - samples[0][0]
-        if seconds < SAMPLE_S or (waited - samples[0][1]) / seconds < STARVED:
-            return ""
-        return "Waiting for the processor: other programs use it."
-
-
-_processor = _Processor()
 
 
 def _numbers(config: dict[str, Any], recent: list[dict[str, Any]], kind: Kind) -> dict[str, Any]:
@@ -273,20 +239,3 @@ def stop(run: Path) -> None:
 def request_pictures(run: Path, every: int | None) -> None:
     """Make a run keep a picture of a training sample at once and then every few steps; None for no more."""
     request(run, pictures=every)
-
-
-class Listener:
-    """Reads the requests to a run again when they change."""
-
-    def __init__(self, run: Path) -> None:
-        self.run, self.stamp, self.last = run, -1, Requests()
-
-    def now(self) -> Requests:
-        """Return the current requests."""
-        try:
-            stamp = (self.run / REQUESTS).stat().st_mtime_ns
-        except OSError:
-            stamp = 0
-        if stamp != self.stamp:
-            self.stamp, self.last = stamp, read_requests(self.run)
-        return self.last

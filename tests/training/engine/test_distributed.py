@@ -19,7 +19,7 @@ from napari_synthseg.training.engine.losses import dice_and_cross_entropy, soft_
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
 from tests.sockets import family, listening, reachable
-from tests.training.engine.test_loop import Line
+from tests.training.builders import Line
 
 
 @pytest.fixture(scope="module", autouse=True)

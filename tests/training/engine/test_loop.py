@@ -8,30 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Stopped, run
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
-from napari_synthseg.training.engine.loop import LoopOptions, Objective, fit, rate
+from napari_synthseg.training.engine.loop import LoopOptions, fit, rate
 from napari_synthseg.training.folder import checkpoint
-from tests.training.builders import events
-
-
-class Line(Objective):
-    """Fits y = 3x - 1 from samples that depend on the step alone."""
-
-    def __init__(self) -> None:
-        torch.manual_seed(0)
-        self.model = self.trained = nn.Linear(1, 1)
-
-    def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
-        x = torch.randn(8, 1, generator=torch.Generator().manual_seed(step))
-        return (self.model(x) - (3 * x - 1)).square().mean(), {}
-
-    def validate(self, model: nn.Module) -> dict[str, float]:
-        return {"score": -abs(model.weight.item() - 3.0)}
-
+from tests.training.builders import Line, events
 
 OPTIONS = LoopOptions(
     steps=40, learning_rate=0.1, warmup=4, decay_fraction=0.5, ema_decay=0.9, validate_every=10, checkpoint_every=20

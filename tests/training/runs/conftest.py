@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from napari_synthseg.training import runs
+from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.organ import TrainOrganOptions
 from napari_synthseg.training.recipes.synthseg import TrainSynthSegOptions
-from tests.training.builders import write_scans
+from tests.training.builders import LineOptions, LineRecipe, write_scans
 
 
 @pytest.fixture(autouse=True)
@@ -18,6 +19,18 @@ def home(tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
     monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
     return tmp_path / "home"
+
+
+@pytest.fixture
+def line(monkeypatch):
+    """Makes options of a training of milliseconds, in this process, and its recipe known."""
+    monkeypatch.setitem(recipes(), "line", LineRecipe())
+
+    def make(name: str = "line", **changes) -> LineOptions:
+        usual = {"validate_every": 100, "device": "cpu", "threads": 1, "name": "mine"}
+        return LineOptions(out=runs.new_folder("line", name), **{**usual, **changes})
+
+    return make
 
 
 @pytest.fixture

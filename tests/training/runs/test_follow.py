@@ -43,7 +43,7 @@ def test_long_curves_are_thinned_by_means(tmp_path) -> None:
     assert abs(values.mean() - 0.5) < 0.01 and values.std() < 0.1
 
 
-def test_a_step_told_again_or_late_has_its_place() -> None:
+def test_a_step_told_again_replaces_what_came_after_it() -> None:
     curves = Curves()
     for at, value in ((1, 1.0), (4, 4.0), (2, 2.0), (4, 5.0)):
         curves.add(at, "loss", value)

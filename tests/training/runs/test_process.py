@@ -23,7 +23,7 @@ from napari_synthseg.training.engine.checkpoints import atomic_save, load_checkp
 from napari_synthseg.training.engine.events import read_events
 from napari_synthseg.training.folder import checkpoint, write_config
 from napari_synthseg.training.recipe import check_new
-from napari_synthseg.training.runs.run import lock
+from napari_synthseg.training.runs import process
 from napari_synthseg.weights.store import load_model
 from tests.training.builders import assert_same_ends
 
@@ -63,22 +63,22 @@ def test_from_options_to_weights_in_use(tiny) -> None:
     assert [runs.use(path).stem for _ in range(2)] == ["my-synthseg-fast", "my-synthseg-fast-2"]
 
 
-def test_a_failure_says_why_and_an_untouched_folder_goes_away(tiny, tmp_path) -> None:
-    options = replace(tiny(), label_maps=tmp_path / "nowhere")
+def test_a_failure_says_why_and_an_untouched_folder_goes_away(line, tmp_path) -> None:
+    options = line(scans=tmp_path / "nowhere")
     with pytest.raises(InputError):
-        run(runs.train_recorded(runs.recipe("synthseg"), options))
+        run(runs.train_recorded(runs.recipe("line"), options))
     assert not options.out.exists()
-    path = runs.create("synthseg", options)
+    path = runs.create("line", options)
     with pytest.raises(InputError):
         run(runs.train_run(path))
     assert runs.status(path).kind == "failed" and "nowhere" in runs.status(path).message
 
 
-def test_a_run_does_not_start_twice_or_over(tiny) -> None:
-    path = runs.create("synthseg", tiny())
+def test_a_run_does_not_start_twice_or_over(line) -> None:
+    path = runs.create("line", line(steps=9))
     job = runs.train_run(path)
     for report in job:
-        if report.stage == "unet":
+        if report.stage == "line":
             break
     assert runs.is_active(path) and runs.status(path).kind == "running"
     for again in (lambda: run(runs.train_run(path)), lambda: runs.launch(path), lambda: runs.delete(path)):
@@ -87,11 +87,11 @@ def test_a_run_does_not_start_twice_or_over(tiny) -> None:
     job.close()
     assert runs.status(path).kind == "stopped" and not runs.is_active(path)
     with pytest.raises(InputError, match="--resume"):
-        run(runs.train_recorded(runs.recipe("synthseg"), runs.read_config(path).options))
+        run(runs.train_recorded(runs.recipe("line"), runs.read_config(path).options))
 
 
-def test_pause_go_on_and_stop(tiny) -> None:
-    path = runs.create("synthseg", tiny(steps=500))
+def test_pause_go_on_and_stop(line) -> None:
+    path = runs.create("line", line(steps=500_000))
     thread = threading.Thread(target=lambda: pytest.raises(Stopped, run, runs.train_run(path)))
     thread.start()
     until(lambda: runs.status(path).step > 1, "no step")
@@ -106,7 +106,7 @@ def test_pause_go_on_and_stop(tiny) -> None:
     thread.join(PATIENCE)
     assert not thread.is_alive() and runs.status(path).kind == "stopped"
     assert life(path) == ["start", "paused", "continued", "end"]
-    assert load_checkpoint(checkpoint(path, "unet"))["step"] == runs.status(path).step
+    assert load_checkpoint(checkpoint(path, "line"))["step"] == runs.status(path).step
 
 
 def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny_organ, tmp_path, monkeypatch) -> None:
@@ -133,10 +133,10 @@ def test_killed_and_taken_up_again_it_ends_at_the_same_numbers(tiny_organ, tmp_p
     assert follower.curves["organ"].series("loss")[0].tolist() == list(range(1, 31))
 
 
-def test_runs_wait_for_their_device_in_order(tiny) -> None:
-    first, second = (runs.create("synthseg", tiny(name, steps=2)) for name in ("first", "second"))
+def test_runs_wait_for_their_device_in_order(line) -> None:
+    first, second = (runs.create("line", line(name, steps=2)) for name in ("first", "second"))
     hold = threading.Event()
-    busy = runs.create("synthseg", tiny("busy", steps=400))
+    busy = runs.create("line", line("busy", steps=400_000))
     job = threading.Thread(
         target=lambda: pytest.raises(Stopped, run, runs.train_run(busy, wait=True), None, hold.is_set)
     )
@@ -145,7 +145,7 @@ def test_runs_wait_for_their_device_in_order(tiny) -> None:
     order: list[str] = []
 
     def wait_for(path: Path) -> None:
-        run(runs.train_run(path, wait=True), lambda report: order.append(path.name) if report.stage == "unet" else None)
+        run(runs.train_run(path, wait=True), lambda report: order.append(path.name) if report.stage == "line" else None)
 
     waiting = []
     for path in (first, second):
@@ -160,8 +160,8 @@ def test_runs_wait_for_their_device_in_order(tiny) -> None:
     assert [runs.status(path).kind for path in (busy, first, second)] == ["stopped", "finished", "finished"]
 
 
-def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(tiny, monkeypatch) -> None:
-    path = runs.create("synthseg", tiny(steps=6, save_minutes=1e-9))
+def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_before(line, monkeypatch) -> None:
+    path = runs.create("line", line(steps=6, save_minutes=1e-9))
 
     def full_now_and_then(state, *where) -> None:
         if state["step"] in (2, 3):
@@ -171,18 +171,18 @@ def test_a_checkpoint_that_cannot_be_written_costs_neither_the_run_nor_the_one_b
     monkeypatch.setattr(loop, "save_newest", full_now_and_then)
     run(runs.train_run(path))
     assert life(path).count("trouble") == 2 and runs.status(path).kind == "finished"
-    assert load_checkpoint(checkpoint(path, "unet"))["step"] == 6
+    assert load_checkpoint(checkpoint(path, "line"))["step"] == 6
 
 
-def test_a_truncated_checkpoint_is_replaced_by_the_last_good_one(tiny) -> None:
-    path = runs.create("synthseg", tiny(steps=5, save_minutes=1e-9))
+def test_a_truncated_checkpoint_is_replaced_by_the_last_good_one(line) -> None:
+    path = runs.create("line", line(steps=5, save_minutes=1e-9))
     run(runs.train_run(path))
-    newest = checkpoint(path, "unet")
+    newest = checkpoint(path, "line")
     newest.write_bytes(newest.read_bytes()[:1000])
     runs.change(path, steps=6)
     run(runs.train_run(path))
     resumed, trouble = [one for one in read_events(path) if one.get("event") in ("resumed", "trouble")]
-    assert resumed["step"] == 5 and "unet.pt is damaged" in trouble["why"] and "unet-previous.pt" in trouble["why"]
+    assert resumed["step"] == 5 and "line.pt is damaged" in trouble["why"] and "line-previous.pt" in trouble["why"]
     assert load_checkpoint(newest)["step"] == 6 and runs.status(path).kind == "finished"
 
 
@@ -200,26 +200,17 @@ def test_a_full_disk_leaves_no_half_checkpoint(tmp_path, monkeypatch) -> None:
     assert [one.name for one in where.parent.iterdir()] == ["unet.pt"] and load_checkpoint(where)["step"] == 1
 
 
-def test_what_ran_out_of_memory_says_so(tiny, monkeypatch) -> None:
-    path = runs.create("synthseg", tiny())
+def test_what_ran_out_of_memory_says_so(line, monkeypatch) -> None:
+    path = runs.create("line", line())
 
     def hungry(options):
         yield from ()
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr(runs.recipe("synthseg"), "train", hungry)
+    monkeypatch.setattr(runs.recipe("line"), "train", hungry)
     with pytest.raises(torch.OutOfMemoryError):
         run(runs.train_run(path))
     assert "smaller batch" in runs.status(path).message
-
-
-def test_the_lock_of_a_process_that_died_is_free(tiny) -> None:
-    path = runs.create("synthseg", tiny())
-    held = lock(path)
-    held.acquire()
-    assert runs.is_active(path)
-    held.release()
-    assert not runs.is_active(path)
 
 
 def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny_organ) -> None:
@@ -233,9 +224,16 @@ def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny_organ) -> None:
     assert reports[-1].total == 3 and not options.out.exists() and runs.all_runs() == []
 
 
-def test_an_estimate_of_what_cannot_start_says_why(tiny, tmp_path) -> None:
-    with pytest.raises(InputError, match="nowhere"):
-        run(runs.estimate("synthseg", replace(tiny(), label_maps=tmp_path / "nowhere")))
+def test_an_estimate_of_what_cannot_start_says_why(line, tmp_path, monkeypatch, capsys) -> None:
+    options = line(scans=tmp_path / "nowhere")
+    assert process.main([str(runs.create("line", options)), "--trial", "2"]) == 1
+    said = capsys.readouterr().err
+    estimate = sys.modules["napari_synthseg.training.runs.estimate"]  # of the package it is the function
+    monkeypatch.setattr(
+        estimate, "detached", lambda _, out: process.detached([sys.executable, "-c", f"exit({said!r})"], out)
+    )
+    with pytest.raises(InputError, match="no folder .*nowhere"):
+        run(runs.estimate("line", options))
 
 
 @pytest.mark.parametrize(

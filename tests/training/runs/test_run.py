@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-from pathlib import Path
-
 import pytest
 
 from napari_synthseg.training import runs
@@ -12,7 +9,7 @@ from napari_synthseg.training.engine.events import EventLog, Watch
 from napari_synthseg.training.folder import write_config
 from napari_synthseg.training.runs import run as status_of
 from napari_synthseg.training.runs.process import _Activity
-from napari_synthseg.training.runs.run import Listener, lock, request, write_process
+from napari_synthseg.training.runs.run import lock, request, write_process
 
 
 @pytest.fixture
@@ -44,23 +41,11 @@ def test_activities_are_written_a_few_times_a_second(active, monkeypatch) -> Non
     assert written == ["Reading scans, 0 of 100", "Validating, 1 of 3"]
 
 
-def test_a_run_that_waits_for_the_processor_says_so(active, monkeypatch) -> None:
-    clock = iter((0.0, 5.0, 10.0))
-    waited = iter(("0 0 1", "0 4900000000 1", "0 5000000000 1"))
-    monkeypatch.setattr(status_of, "_processor", status_of._Processor())
-    monkeypatch.setattr(status_of.time, "monotonic", lambda: next(clock))
-    monkeypatch.setattr(Path, "read_text", lambda self, **_: next(waited))
-    process = {"pid": 1, "host": socket.gethostname()}
-    said = [status_of._processor.complaint(process) for _ in range(3)]
-    assert [bool(one) for one in said] == [False, True, False] and "processor" in said[1]
-
-
-def test_requests_are_read_when_they_change(tmp_path) -> None:
-    listener = Listener(tmp_path)
-    assert listener.now() == status_of.Requests()
+def test_requests_change_one_by_one_and_a_damaged_file_asks_nothing(tmp_path) -> None:
+    assert status_of.read_requests(tmp_path) == status_of.Requests()
     request(tmp_path, pictures=5)
     runs.pause(tmp_path)
-    assert listener.now() == status_of.Requests("pause", 5)
+    assert status_of.read_requests(tmp_path) == status_of.Requests("pause", 5)
     (tmp_path / "requests.json").write_text("{broken")
     assert status_of.read_requests(tmp_path) == status_of.Requests()
 
