@@ -49,7 +49,6 @@ from napari_synthseg.training.data.finetune_data import (
     FinetuneData,
     dice_of,
     gather,
-    input_spec,
     labels_of,
     score,
     starting_network,
@@ -172,7 +171,7 @@ def trained(args: argparse.Namespace, count: int, start: str, name: str) -> Row:
     )  # fmt: skip
     model, card = starting_network(start, args.task, "small")
     assert isinstance(model, Transformer)
-    material = gather(options, model, input_spec(model, card), CPU)
+    material = gather(options, model, card, CPU)
     boxes = [boxed(scan, model) for scan in material.scored]
     curve: list[tuple[int, float, float]] = []
     spent, began = 0.0, time.process_time()
@@ -264,13 +263,15 @@ def scored(args: argparse.Namespace, weights: str, heads: Path | None) -> Row:
         scans=args.validation, out=args.out, validation=args.validation, synthetic=0.0,
         unlabelled=tuple(args.unlabelled),
     )  # fmt: skip
-    material = gather(options, model, input_spec(model, card), CPU)
+    material = gather(options, model, card, CPU)
     wrong = [replace(scan, image=inverted(scan.image)) for scan in material.scored]
     groups = {"scans": material.scored, "inverted": wrong}
     if heads is not None:
         cases = synthetic_cases(run(read_maps(heads)), preset("synthseg"), labels_of(model), 2, 77)
         groups["synthetic"] = [
-            RawScan(c.name, "", c.image.float().numpy(), material.targets.of_channels(c.channels).numpy())
+            RawScan(
+                c.name, "", c.image.float().numpy(), np.array(material.targets.groups, np.uint8)[c.channels.numpy()]
+            )
             for c in cases
         ]
     found: Row = {}

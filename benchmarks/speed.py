@@ -217,7 +217,7 @@ def paper(args: argparse.Namespace) -> Work:
     from napari_synthseg.generator.presets import preset
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data.label_maps import predicted_labels
-    from napari_synthseg.training.data.synthetic import RandomCrops
+    from napari_synthseg.training.data.synthetic import random_crops
     from napari_synthseg.training.objectives.crops import UNetCrops
 
     if args.float32:
@@ -225,7 +225,7 @@ def paper(args: argparse.Namespace) -> Work:
     maps = [read_map(args.label_map or args.folder / "labels.nii.gz")]
     model = UNet3d(predicted_labels(maps))
     priors, crop = preset(args.preset or "synthseg"), args.size or 96
-    crops = RandomCrops(maps, priors, model.labels, batch=1, crop=crop, device=args.device)
+    crops = random_crops(maps, priors, model.labels, batch=1, crop=crop, device=args.device)
     return step_of(UNetCrops(model, crops, model.labels, seed=1, device=args.device, validation=lambda m: {}), 1e-4)
 
 

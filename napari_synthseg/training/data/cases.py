@@ -6,10 +6,10 @@ Those to learn from are shown as they are, or made worse by SynthSeg+'s degradat
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,10 +24,9 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import DEGRADATION, degradation
 from napari_synthseg.generator.sample import apply
 from napari_synthseg.inference.patches import crop_with_padding
-from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.training.data.labelled_scans import counted, find, read
-from napari_synthseg.training.data.synthetic import Batch, random_index, rescaled, step_generator
+from napari_synthseg.training.data.synthetic import Batch, Sampler, random_index, rescaled, step_generator
 from napari_synthseg.training.engine.events import doing, each
 
 logger = logging.getLogger(__name__)
@@ -36,7 +35,6 @@ SHAPE = (192, 224, 192)
 """Voxels of 1 mm of the refiner's and the locator's common field of view."""
 MIDDLE = (slice(16, 176), slice(32, 192), slice(16, 176))
 """Part of it that is scored by networks that see the whole: 160^3 voxels."""
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -66,11 +64,7 @@ def synthetic_cases(
 
 
 def labelled_cases(folder: Path, labels: Sequence[int]) -> list[ValidationCase]:
-    """Read labelled scans at 1 mm, centered on the middle of their nonzero voxels.
-
-    Args:
-        folder: of scans with label files beside them, such as `1002_t1.nii.gz` with `1002_labels.nii.gz`.
-        labels: values of the network, background first; FreeSurfer's values become those (`channels_of`).
+    """Read labelled scans (`labelled_scans.find`) at 1 mm, centered on the middle of their nonzero voxels.
 
     Raises:
         InputError: there are none, one cannot be read, or a label file contains unknown values.
@@ -87,15 +81,9 @@ def labelled_cases(folder: Path, labels: Sequence[int]) -> list[ValidationCase]:
 
 
 def channels_of(values: np.ndarray, labels: Sequence[int], name: str) -> np.ndarray:
-    """Map label values, FreeSurfer's own among them, to the channels of a network.
+    """Map label values of any shape, FreeSurfer's own among them, to the uint8 channels of a network.
 
-    Args:
-        values: whole numbers, of any shape.
-        labels: values of the network, background first.
-        name: of the file, for messages.
-
-    Returns:
-        uint8 channels; structures that the network does not predict are background.
+    Structures that the network does not predict are background; `name` is that of the file, for messages.
 
     Raises:
         InputError: a value belongs neither to the network nor to a structure.
@@ -131,16 +119,17 @@ def gathered(scores: Sequence[dict[int, float]]) -> Scores:
     return Scores(mean, {anatomy.name(value): float(np.mean(dices)) for value, dices in found.items()})
 
 
+def dice_by_channel(found: torch.Tensor, truth: torch.Tensor, count: int) -> dict[int, float]:
+    """Return the Dice of each of `count` channels that occurs in the truth; channel numbers of one shape."""
+    both, a, b = (torch.bincount(x.reshape(-1).long(), minlength=count) for x in (found[found == truth], found, truth))
+    return {i: float(2 * both[i] / (a[i] + b[i])) for i in range(count) if b[i] > 0}
+
+
 def dice(prediction: torch.Tensor, truth: torch.Tensor, labels: Sequence[int]) -> dict[int, float]:
     """Return the Dice of each evaluated structure present in the truth, by its label."""
-    k = len(labels)
-    both = torch.bincount(prediction[prediction == truth].long(), minlength=k)
-    a, b = (
-        torch.bincount(prediction.reshape(-1).long(), minlength=k),
-        torch.bincount(truth.reshape(-1).long(), minlength=k),
-    )
     scored = set(anatomy.evaluated_values())
-    return {v: float(2 * both[i] / (a[i] + b[i])) for i, v in enumerate(labels) if v in scored and b[i] > 0}
+    scores = dice_by_channel(prediction, truth, len(labels))
+    return {labels[i]: score for i, score in scores.items() if labels[i] in scored}
 
 
 def pooled(image: torch.Tensor) -> torch.Tensor:
@@ -148,22 +137,11 @@ def pooled(image: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.avg_pool3d(image[None, None], 2)
 
 
-def validated(cases: Sequence[Item]) -> Iterator[Item]:
-    """Iterate over the cases of a validation; whoever follows the run sees how far it is, and can stop it.
-
-    Raises:
-        Stopped: it was asked to.
-    """
-    for case in each("validating", cases):
-        checkpoint()
-        yield case
-
-
 @torch.no_grad()
 def score_locator(model: LocateRefine, cases: Sequence[ValidationCase], device: torch.device) -> Scores:
     """Return the Dice of the locator's labels on the 2 mm grid, against every second voxel of the truth."""
     scores = []
-    for case in validated(cases):
+    for case in each("validating", cases):
         with bfloat16_where_quick(device):
             logits = model.locator(to_memory(pooled(case.image.float()).to(device)))
         scores.append(dice(logits[0].argmax(0).cpu(), case.channels[::2, ::2, ::2], model.labels))
@@ -190,7 +168,7 @@ def score_refiner(
         flip: average with the mirrored scan, as prediction does.
     """
     order, scores = anatomy.flip_channels(model.labels) if flip else None, []
-    for case in validated(cases):
+    for case in each("validating", cases):
         image = case.image.float().to(device)
         with bfloat16_where_quick(device):
             prior = prior_of(case) if prior_of else model.locate_averaged(pooled(image), order)[0][None].float()
@@ -223,7 +201,7 @@ def score_refiner(
 def score_whole(model: Any, cases: Sequence[ValidationCase], device: torch.device) -> Scores:
     """Return the Dice of a U-Net or hierarchy in the middle 160^3 voxels, without flips or post-processing."""
     scores = []
-    for case in validated(cases):
+    for case in each("validating", cases):
         found = model.eval()(case.image[MIDDLE].float()[None, None].to(device))[0].argmax(0).cpu()
         scores.append(dice(found, case.channels[MIDDLE], model.labels))
     return gathered(scores)
@@ -235,36 +213,26 @@ WORSE = (*(name for name in DEGRADATION if name not in ("flip", "in_plane_blur")
 """Priors of a synthetic image that are those of the degradation model."""
 
 
-@dataclass
-class LabelledCrops:
-    """Random crops around random labelled voxels of random scans, as they are."""
+def labelled_crops(cases: Sequence[ValidationCase], *, crop: int, batch: int, device: torch.device | str) -> Sampler:
+    """Return a sampler of crops, of `crop` voxels along each side, around random labelled voxels of random scans."""
 
-    cases: Sequence[ValidationCase]
-    """The scans."""
-    crop: int
-    """Voxels along each side, at most those of the scans."""
-    batch: int
-    """Crops a step."""
-    device: torch.device | str
-
-    def __call__(self, generator: torch.Generator) -> Batch:
-        """Draw the images and channels of a step."""
-        images, targets = [], []
-        for _ in range(self.batch):
-            case = self.cases[random_index(len(self.cases), generator)]
-            where = self._place(case.channels, generator)
-            images.append(case.image[where].float())
-            targets.append(case.channels[where])
-        return torch.stack(images)[:, None].to(self.device), torch.stack(targets).to(self.device)
-
-    def _place(self, channels: torch.Tensor, generator: torch.Generator) -> tuple[slice, ...]:
+    def place(channels: torch.Tensor, g: torch.Generator) -> tuple[slice, ...]:
         inside = channels.reshape(-1).nonzero()[:, 0]
-        flat = int(inside[random_index(len(inside), generator)]) if len(inside) else 0
+        flat = int(inside[random_index(len(inside), g)]) if len(inside) else 0
         middle = torch.unravel_index(torch.tensor(flat), channels.shape)
-        lows = [
-            min(max(int(c) - self.crop // 2, 0), n - self.crop) for c, n in zip(middle, channels.shape, strict=True)
-        ]
-        return tuple(slice(low, low + self.crop) for low in lows)
+        lows = [min(max(int(c) - crop // 2, 0), n - crop) for c, n in zip(middle, channels.shape, strict=True)]
+        return tuple(slice(low, low + crop) for low in lows)
+
+    def sample(g: torch.Generator) -> Batch:
+        chosen = []
+        for _ in range(batch):
+            case = cases[random_index(len(cases), g)]
+            where = place(case.channels, g)
+            chosen.append((case.image[where].float(), case.channels[where]))
+        images, targets = (torch.stack(some).to(device) for some in zip(*chosen, strict=True))
+        return images[:, None], targets
+
+    return sample
 
 
 def worse(priors: GenerativeModel, model: GenerativeModel) -> GenerativeModel:
@@ -309,17 +277,8 @@ def degraded_scans(
     spacing: float,
     device: torch.device | str,
     crop: int | None = None,
-) -> Callable[[torch.Generator], Batch]:
-    """Return a sampler of random scans made worse.
-
-    Args:
-        cases: the scans.
-        priors: of the degradation.
-        batch: scans a step.
-        spacing: 1 or 2 mm.
-        device: where to compute.
-        crop: voxels along each side of a random crop; whole scans if None.
-    """
+) -> Sampler:
+    """Return a sampler of random scans made worse, at 1 or 2 mm; with `crop`, of random crops of so many voxels."""
 
     def sample(generator: torch.Generator) -> Batch:
         images, targets = [], []

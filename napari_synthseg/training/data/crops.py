@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -65,28 +64,17 @@ def standardize(volume: Volume, *, field: int = FIELD, spacing: int = 1, name: s
     return Volume(crop_with_padding(image, start, (field,) * 3).clone().numpy(), affine)
 
 
-@dataclass(frozen=True)
-class StandardizedFile:
-    """A standardized scan: an array of float16 in a file."""
+class StandardizedFile(NamedTuple):
+    """A standardized scan: its name, and a file with an array of float16."""
 
+    name: str
     path: Path
-
-    @property
-    def name(self) -> str:
-        """Name of the scan; three parts were added to it."""
-        return self.path.stem.rsplit("-", 3)[0]
 
 
 def standardized_steps(
     scans: Sequence[Path], folder: Path, field: int, spacing: int
 ) -> Generator[Progress, None, list[StandardizedFile]]:
-    """Standardize scans once, into files that crops are read from; existing files stay.
-
-    Args:
-        scans: files of scans; unreadable ones are skipped with a warning.
-        folder: for the files.
-        field: see `standardize`.
-        spacing: see `standardize`.
+    """Standardize scans once, into files of a folder that crops are read from; unreadable ones are skipped.
 
     Raises:
         InputError: none of them can be read.
@@ -104,7 +92,7 @@ def standardized_steps(
                 continue
             with placed(file) as part, part.open("wb") as opened:
                 np.save(opened, made.data.astype(np.float16))
-        done.append(StandardizedFile(file))
+        done.append(StandardizedFile(stem(scan), file))
     if not done:
         raise InputError("None of the scans can be used: read the warnings above.")
     yield Progress("standardizing scans", len(scans), len(scans))
@@ -123,70 +111,52 @@ def unlabelled(folder: Path) -> list[Path]:
     return found
 
 
-class CropSource(Protocol):
-    """A source of crops."""
-
-    def draw(self, g: torch.Generator) -> torch.Tensor:
-        """Draw a crop (edge, edge, edge), float32 in [0, 1]; it depends on the generator alone."""
+CropSource = Callable[[torch.Generator], torch.Tensor]
+"""Draws a crop (edge, edge, edge), float32 in [0, 1], which depends on the generator alone."""
 
 
-@dataclass
-class ScanCrops:
-    """Crops of standardized scans, read from their files as needed."""
+def scan_crops(files: Sequence[StandardizedFile], edge: int, device: torch.device | str = "cpu") -> CropSource:
+    """Return a source of crops of standardized scans, read from their files as needed."""
 
-    files: Sequence[StandardizedFile]
-    edge: int
-    """Voxels along each side of the crops."""
-    device: torch.device | str = "cpu"
+    def draw(g: torch.Generator) -> torch.Tensor:
+        whole = np.load(files[random_index(len(files), g)].path, mmap_mode="r")
+        start = _start(whole.shape[0], edge, g)
+        part = whole[tuple(slice(a, a + edge) for a in start)]
+        return torch.from_numpy(np.array(part, np.float32)).to(device)
 
-    def draw(self, g: torch.Generator) -> torch.Tensor:
-        whole = np.load(self.files[random_index(len(self.files), g)].path, mmap_mode="r")
-        start = _start(whole.shape[0], self.edge, g)
-        part = whole[tuple(slice(a, a + self.edge) for a in start)]
-        return torch.from_numpy(np.array(part, np.float32)).to(self.device)
+    return draw
 
 
-@dataclass
-class GeneratedCrops:
-    """Crops of images of the generative model, each of another head."""
+def generated_crops(
+    maps: Sequence[LabelMap],
+    priors: GenerativeModel,
+    field: int,
+    edge: int,
+    spacing: float = 1.0,
+    device: torch.device | str = "cpu",
+) -> CropSource:
+    """Return a source of crops of images of the generative model, each of another head.
 
-    maps: Sequence[LabelMap]
-    priors: GenerativeModel
-    field: int
-    """Voxels along each side of the box around the brain that crops are taken from."""
-    edge: int
-    """Voxels along each side of the crops."""
-    spacing: int = 1
-    """Of the voxels, mm."""
-    device: torch.device | str = "cpu"
+    `field` and `edge` are the voxels along each side of the box around the brain, and of the crops in it; `spacing` is
+    that of the voxels, mm.
+    """
+    maps, spacing = [m.to(device) for m in maps], float(spacing)
 
-    def __post_init__(self) -> None:
-        self.maps = [m.to(self.device) for m in self.maps]
-
-    def draw(self, g: torch.Generator) -> torch.Tensor:
-        label_map = self.maps[random_index(len(self.maps), g)]
-        record = self.priors.sample(label_map, g)
-        spacing = float(self.spacing)
-        box = Grid.centered((self.field,) * 3, spacing)
-        start = _start(self.field, self.edge, g)
+    def draw(g: torch.Generator) -> torch.Tensor:
+        label_map = maps[random_index(len(maps), g)]
+        record = priors.sample(label_map, g)
+        box, start = Grid.centered((field,) * 3, spacing), _start(field, edge, g)
         origin = tuple(o + a * spacing for o, a in zip(box.origin, start, strict=True))
-        image = apply(record, label_map, Grid((self.edge,) * 3, spacing, origin)).image  # type: ignore[arg-type]
+        image = apply(record, label_map, Grid((edge,) * 3, spacing, origin)).image  # type: ignore[arg-type]
         low, high = (p / 100 for p in PERCENTILES)
         return rescaled(image, percentile_limits(image, low, high))
 
+    return draw
 
-@dataclass
-class MixedCrops:
-    """Crops of scans and of generated images."""
 
-    scans: CropSource
-    generated: CropSource
-    fraction: float
-    """Fraction of generated crops."""
-
-    def draw(self, g: torch.Generator) -> torch.Tensor:
-        generated = float(torch.rand((), generator=g)) < self.fraction
-        return (self.generated if generated else self.scans).draw(g)
+def mixed_crops(scans: CropSource, generated: CropSource, fraction: float) -> CropSource:
+    """Return a source of both, with a fraction of generated crops."""
+    return lambda g: (generated if float(torch.rand((), generator=g)) < fraction else scans)(g)
 
 
 def _start(field: int, edge: int, g: torch.Generator) -> list[int]:

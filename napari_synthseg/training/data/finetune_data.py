@@ -22,8 +22,9 @@ from napari_synthseg.inference.options import SegmentOptions, config_for
 from napari_synthseg.inference.postprocess import best_channel
 from napari_synthseg.inference.whole_volume import NO_BRAIN
 from napari_synthseg.jobs import run
-from napari_synthseg.networks.registry import ENCODER, build, entries, from_scratch, segments, spec_of
+from napari_synthseg.networks.registry import ENCODER, build, from_scratch, segments, spec_of
 from napari_synthseg.networks.transformers import SMALL
+from napari_synthseg.training.data.cases import dice_by_channel
 from napari_synthseg.training.data.label_maps import read_maps
 from napari_synthseg.training.data.labelled_scans import (
     LabelTargets,
@@ -51,8 +52,11 @@ COMPLETE = 0.5
 
 @dataclass(frozen=True)
 class FinetuneData:
-    """Data of a run."""
+    """Network and data of a run."""
 
+    model: nn.Module
+    card: dict[str, Any]
+    """How the network is built and run."""
     targets: LabelTargets
     sampler: ScanSampler
     """Draws the scans to learn from."""
@@ -65,14 +69,17 @@ class FinetuneData:
     """Fraction of generated samples."""
     held: tuple[str, ...]
     """Names of the scans held out."""
+    before: dict[str, Any] | None = None
+    """Scores of the network before training."""
 
 
-def gather(options: TrainFinetuneOptions, model: nn.Module, look: InputSpec, device: torch.device) -> FinetuneData:
-    """Read scans and label maps.
+def gather(options: TrainFinetuneOptions, model: nn.Module, card: dict[str, Any], device: torch.device) -> FinetuneData:
+    """Read scans and label maps for a network and its card.
 
     Raises:
         InputError: they cannot be used.
     """
+    look = input_spec(model, card)
     training = [read_as_predicted(one, look.how) for one in find(options.scans, options.labels)]
     names: tuple[str, ...] = ()
     if options.validation is not None:
@@ -89,7 +96,7 @@ def gather(options: TrainFinetuneOptions, model: nn.Module, look: InputSpec, dev
     sampler = ScanSampler(scans, targets, options.augmentation)
     maps = _maps(options, training, labels) if generated > 0 else []
     scored = [replace(scan, values=targets.of_values(scan.values, places)) for scan in held]
-    return FinetuneData(targets, sampler, scored, look, maps, generated, names)
+    return FinetuneData(model, card, targets, sampler, scored, look, maps, generated, names)
 
 
 def _maps(options: TrainFinetuneOptions, training: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
@@ -100,11 +107,7 @@ def _maps(options: TrainFinetuneOptions, training: Sequence[RawScan], labels: Se
 
 
 def maps_of_scans(scans: Sequence[RawScan], labels: Sequence[int]) -> list[LabelMap]:
-    """Turn the labels of scans into label maps for generated images.
-
-    Raises:
-        InputError: they are too coarse, or lack most structures that the network predicts.
-    """
+    """Turn the labels of scans into label maps; an `InputError` if they lack most structures of the network."""
     found = [prepare(single_structures(scan.values, labels), name=scan.name) for scan in scans]
     held = {t for m in found for t in m.targets} & set(labels)
     if len(held) < COMPLETE * len(labels):
@@ -113,11 +116,7 @@ def maps_of_scans(scans: Sequence[RawScan], labels: Sequence[int]) -> list[Label
 
 
 def single_structures(values: np.ndarray, labels: Sequence[int]) -> np.ndarray:
-    """Turn label values into those of label maps: no parcels, and lesions with a side.
-
-    Raises:
-        InputError: a value stands for several structures.
-    """
+    """Turn label values into those of label maps: no parcels, lesions with a side; an `InputError` if too coarse."""
     out = np.zeros(values.shape, np.int32)
     for value in map(int, np.unique(values)):
         here = values == value
@@ -195,11 +194,8 @@ def found_targets(
 
 def dice_of(found: np.ndarray, true: np.ndarray, targets: LabelTargets) -> dict[int, float]:
     """Return the Dice of each target in the truth but the background, without ignored voxels."""
-    kept = true != IGNORED
-    a, b = found[kept], true[kept]
-    both = np.bincount(a[a == b], minlength=targets.count)
-    size_a, size_b = np.bincount(a, minlength=targets.count), np.bincount(b, minlength=targets.count)
-    return {i: float(2 * both[i] / (size_a[i] + size_b[i])) for i in range(1, targets.count) if size_b[i]}
+    a, b = (torch.from_numpy(x[true != IGNORED]) for x in (found, true))
+    return {i: score for i, score in dice_by_channel(a, b, targets.count).items() if i}
 
 
 def _mean(figures: Sequence[float]) -> float:
@@ -229,11 +225,11 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
         return build(card), card
     path = Path(start).expanduser()
     if path.is_dir() or _is_encoder(start):
-        _, found = encoder_of(start)
+        state, found = encoder_of(start)
         card = {k: v for k, v in found.items() if k not in KEPT}
         card |= {"network": found["network"].removesuffix(ENCODER), "labels": list(labels)}
-        whole = build(card)
-        load_pretrained(whole, start)
+        whole: Any = build(card)
+        whole.load_encoder(state, found["name"])
         return whole, card
     model: Any = store.load_model(start)
     found, name = model.card, model.card.get("name")
@@ -264,11 +260,7 @@ def input_spec(model: nn.Module, card: dict[str, Any]) -> InputSpec:
 
 
 def crop_of(model: nn.Module, crop: int | None) -> int:
-    """Return the side, in voxels, of the crops to train a network on.
-
-    Raises:
-        InputError: the network cannot take crops of this size.
-    """
+    """Return the side, in voxels, of the crops to train a network on; an `InputError` if it cannot take them."""
     edge: Any = getattr(model, "edge", None)
     if edge is not None:  # it takes no others
         if crop not in (None, edge):
@@ -278,39 +270,11 @@ def crop_of(model: nn.Module, crop: int | None) -> int:
 
 
 def labels_of(model: nn.Module) -> Sequence[int]:
-    """Return the network's values, sorted, background first."""
     return tuple(int(v) for v in model.labels)  # type: ignore[union-attr]
 
 
-def load_pretrained(model: Any, source: str | Path) -> dict:
-    """Load a pre-trained encoder into a network; its decoder stays unchanged.
-
-    Args:
-        model: one that trains `from_scratch`.
-        source: name or file of weights of an encoder or a whole network, or the folder of a run that has exported some.
-
-    Returns:
-        The card of the weights.
-
-    Raises:
-        InputError: the weights do not exist, or belong to another network or other sizes.
-    """
-    state, card = encoder_of(source)
-    kind = card["network"].removesuffix(ENCODER)
-    if entries()[kind].class_name != type(model).__name__:
-        raise InputError(
-            f"The weights {card['name']!r} are of a {kind}, not of the network to be trained: choose others."
-        )
-    model.load_encoder(state, card["name"])
-    return card
-
-
 def encoder_of(source: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
-    """Return the state of the encoder, and the card, of weights.
-
-    Raises:
-        InputError: the weights do not exist, or have no such encoder.
-    """
+    """Return the state of the encoder, and the card, of weights or of a run; an `InputError` if there is none."""
     path = Path(source).expanduser()
     file = catalogue.find(exported(path) if path.is_dir() else source)
     card = catalogue.read_card(file)
@@ -324,11 +288,7 @@ def encoder_of(source: str | Path) -> tuple[dict[str, torch.Tensor], dict]:
 
 
 def exported(run: Path) -> Path:
-    """Return the newest weights that a run exported.
-
-    Raises:
-        InputError: it has exported none yet.
-    """
+    """Return the newest weights that a run exported; an `InputError` if there are none yet."""
     files = sorted(run.glob("*.safetensors"), key=lambda file: file.stat().st_mtime)
     if not files:
         raise InputError(f"The run {run} has exported no weights yet: wait for its end, or export them first.")

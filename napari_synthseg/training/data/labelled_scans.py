@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,14 +33,8 @@ SAME_SPACING = 0.05
 LARGEST_LABEL = 32_767
 
 
-class Named(Protocol):
-    """Data with a name."""
-
-    @property
-    def name(self) -> str: ...
-
-
-Item = TypeVar("Item", bound=Named)
+Item = TypeVar("Item", bound=Any)
+"""Data with a name."""
 
 
 @dataclass(frozen=True)
@@ -132,13 +126,13 @@ def read_as_predicted(found: ScanFiles, how: InferenceConfig) -> RawScan:
 def hold_out(
     items: Sequence[Item], names: Sequence[str], kind: str, *, one_in: int = 10, least: int = 0
 ) -> tuple[list[Item], list[Item]]:
-    """Split into items to train on and items held out for validation: those named, by default the last ones.
+    """Split into items to train on and items held out for validation.
 
     Args:
-        items: label maps, scans or files.
-        names: of items, or beginnings of them.
+        items: label maps, scans or files, with names.
+        names: of those held out, or beginnings of them; by default the last ones are.
         kind: of the items, for messages.
-        one_in: by default, one item in this number is held out.
+        one_in: one item in this number is held out by default.
         least: fewest items held out by default, if there are several.
 
     Raises:
@@ -203,7 +197,6 @@ class LabelTargets:
 
     @property
     def count(self) -> int:
-        """G."""
         return len(self.names)
 
     @cached_property
@@ -214,10 +207,6 @@ class LabelTargets:
             found[self.groups[channel]] = self.groups[other]
         return tuple(found)
 
-    def of_channels(self, channels: torch.Tensor) -> torch.Tensor:
-        """Return the targets of channels, of any shape."""
-        return torch.tensor(self.groups, dtype=torch.uint8, device=channels.device)[channels.long()]
-
     def of_values(self, values: np.ndarray, known: dict[int, int]) -> np.ndarray:
         """Return the uint8 targets of label values, given the target of each of them."""
         found, places = np.unique(values, return_inverse=True)
@@ -226,12 +215,7 @@ class LabelTargets:
 
 
 def counted(value: int, labels: Sequence[int], task: str) -> int | None:
-    """Map a label value to a value of the network or of the task; None if it is ambiguous.
-
-    Args:
-        value: in a label file.
-        labels: the network's.
-        task: one of `anatomy.TASKS`.
+    """Map a value in a label file to one of the network's, or of a task of `anatomy.TASKS`; None if it is ambiguous.
 
     Raises:
         ValueError: the value is unknown.
@@ -286,17 +270,7 @@ def make_targets(
 def known_values(
     scans: Sequence[RawScan], labels: Sequence[int], task: str, unknown: str = "refuse"
 ) -> dict[int, int | None]:
-    """Map each value in the scans by `targets.counted`.
-
-    Args:
-        scans: whose values are mapped.
-        labels: the network's.
-        task: one of `anatomy.TASKS`.
-        unknown: "refuse" unknown values, or "ignore" them (map them to None).
-
-    Raises:
-        InputError: there are unknown values to refuse; the message names them.
-    """
+    """Map each value in the scans by `counted`; "ignore" maps unknown ones to None, "refuse" raises an `InputError`."""
     found: dict[int, int | None] = {}
     strangers: dict[int, str] = {}
     for scan in scans:

@@ -66,11 +66,7 @@ def draw_plan(
 ) -> Plan:
     """Draw a plan: mostly one to three points inside and none to two outside, else boxes and masks.
 
-    Args:
-        generator: a CPU generator.
-        boxes, masks: plan these too.
-        box_share: fraction of the plans with a box.
-        edge_share: fraction of the plans whose points inside lie near the edge.
+    `box_share` and `edge_share` are the fractions of plans with a box, and of points inside that lie near the edge.
     """
     u = torch.rand(6, generator=generator).tolist()
     inside = (1, 1, 1, 1, 1, 2, 3, 3, 3, 5)[int(u[1] * 10)]
@@ -170,11 +166,7 @@ def draw_box(target: torch.Tensor, tight: bool, generator: torch.Generator) -> t
 
 
 def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Return a mask like a (side, side) target: moved, grown, shrunk, or a part is off.
-
-    Returns:
-        (side / 4, side / 4) float32 logits, as the prompt encoder takes them.
-    """
+    """Return a mask like a (side, side) target, moved, grown, shrunk, or a part off: (side / 4, side / 4) logits."""
     u = torch.rand(9, generator=generator).tolist()
     x = F.avg_pool2d(target[None, None].float(), CELL)
     size = float(x.sum()) ** 0.5
@@ -199,12 +191,9 @@ def similar_mask(target: torch.Tensor, generator: torch.Generator) -> torch.Tens
 
 
 def correction(logits: torch.Tensor, target: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, float]:
-    """Draw a point where an answer is wrong, rather amid an error than at a border.
+    """Draw a point where (h, w) logits are wrong, rather amid an error than at a border.
 
-    Args:
-        logits: (h, w) of an answer.
-        target: (h, w) fraction of each cell that the target covers.
-        generator: a CPU generator.
+    `target` is the (h, w) fraction of each cell that is covered.
 
     Returns:
         (2,) float32 (row, column) in pixels of the window, and its sign: 1 inside the target, 0 outside.

@@ -69,11 +69,7 @@ class LabelledScan:
 
 
 def with_targets(scan: RawScan, targets: LabelTargets, places: dict[int, int], look: InputSpec) -> LabelledScan:
-    """Prepare a scan for training.
-
-    Raises:
-        InputError: it has no label of the task.
-    """
+    """Prepare a scan for training; an `InputError` if it has no label of the task."""
     made = targets.of_values(scan.values, places)
     inside = np.argwhere((made > 0) & (made != IGNORED))
     if not len(inside):
@@ -89,9 +85,7 @@ def with_targets(scan: RawScan, targets: LabelTargets, places: dict[int, int], l
 def mild(strength: float, mirror: bool = False) -> GenerativeModel:
     """Return a degradation model that leaves a scan recognizable at strength 1, and unchanged at 0.
 
-    Args:
-        strength: factor on the ranges.
-        mirror: exchange left and right in half of all draws.
+    With `mirror`, left and right are exchanged in half of all draws.
     """
     s = strength
     return degradation().with_values(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import signal
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -18,9 +17,9 @@ from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.shapes.scenes import Scene, apply_scene, pick_target
 from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import SINGLE, STRIDE, FrozenEncoder, Promptable
-from napari_synthseg.training.data.cases import validated
 from napari_synthseg.training.data.prompts import CELL, Plan, Window, draw_prompts
-from napari_synthseg.training.data.synthetic import random_index
+from napari_synthseg.training.data.synthetic import Newest, random_index, step_generator
+from napari_synthseg.training.engine.events import each
 
 SETTINGS = {"1+0": Plan(1, 0), "1+2": Plan(1, 2), "3+0": Plan(3, 0), "3+2": Plan(3, 2), "box": Plan(0, 0, box=True)}
 """The paper's prompts, points inside + outside, and the tight box."""
@@ -63,14 +62,38 @@ class EncodedScenes(Dataset):
     device: torch.device
 
     def __getitem__(self, index: int) -> EncodedScene:
-        generator = torch.Generator().manual_seed((self.seed * 1_000_003 + index) % 2**62)
-        made = apply_scene(self.priors.sample(seed=generator), self.device, self.encoder.image_size)
+        record = self.priors.sample(seed=step_generator(self.seed, index))
+        made = apply_scene(record, self.device, self.encoder.image_size)
         rows, columns = made.extent
         embedding = self.encoder(made.image[None, :rows, :columns])[0]
         image = (made.image * 255).round().to(torch.uint8)
         empty = torch.empty(0)
         facts = Scene(empty, empty, made.count, made.visibility, made.extent, made.record)
         return EncodedScene(embedding.clone(), made.objects, boxes_of(made.objects), image, facts)
+
+    def pool(self, size: int, steps: int = 1, workers: int = 0) -> Newest[EncodedScene]:
+        """Return the newest scenes: a step takes targets from any of them, so one encoding serves several.
+
+        Args:
+            size: number of scenes held.
+            steps: steps from one new scene to the next.
+            workers: processes that make scenes ahead; 0 makes them in this one.
+        """
+
+        def made_from(first: int) -> Iterator[EncodedScene]:
+            if not workers:
+                return map(self.__getitem__, itertools.count(first))
+            loader = DataLoader(
+                self,
+                batch_size=None,
+                sampler=Numbers(first),
+                num_workers=workers,
+                multiprocessing_context="spawn",  # a forked process would hang in OpenMP
+                worker_init_fn=ignore_signals,
+            )
+            return iter(loader)
+
+        return Newest("drawing scenes", made_from, size, steps)
 
 
 def boxes_of(objects: torch.Tensor) -> tuple[tuple[int, int, int, int], ...]:
@@ -87,51 +110,6 @@ class Numbers(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return itertools.count(self.first)
-
-
-class Pool:
-    """The newest scenes of an endless row: a step takes targets from any of them, so one encoding serves several.
-
-    Args:
-        scenes: where they come from.
-        size: number of scenes held.
-        steps: steps from one new scene to the next.
-        workers: processes that make scenes ahead; 0 makes them in this one.
-    """
-
-    def __init__(self, scenes: EncodedScenes, size: int, steps: int = 1, workers: int = 0) -> None:
-        self.scenes, self.size, self.steps, self.workers = scenes, size, steps, workers
-        self._held: deque[EncodedScene] = deque(maxlen=size)
-        self._next = -1
-        self._source: Iterator[EncodedScene] | None = None
-
-    def at(self, step: int) -> list[EncodedScene]:
-        """Return the scenes of a step: the `size` newest ones up to number `step // steps`.
-
-        Asked for step after step this makes each scene once; after a jump all of them are made again.
-        """
-        end = step // self.steps + 1
-        if self._source is None or not end - 1 <= self._next <= end:
-            self._held.clear()
-            self._next = max(0, end - self.size)
-            self._source = self._made_from(self._next)
-        while self._next < end:
-            self._held.append(next(self._source))
-            self._next += 1
-        return list(self._held)
-
-    def _made_from(self, first: int) -> Iterator[EncodedScene]:
-        if not self.workers:
-            return (self.scenes[number] for number in Numbers(first))
-        loader = DataLoader(
-            self.scenes,
-            batch_size=None,
-            sampler=Numbers(first),
-            num_workers=self.workers,
-            multiprocessing_context="spawn",  # a forked process would hang in OpenMP
-            worker_init_fn=ignore_signals,
-        )
-        return iter(loader)
 
 
 def ignore_signals(_: int) -> None:
@@ -221,14 +199,9 @@ class Targets:
 
 
 class PromptValidation:
-    """Held-out scenes, each with a few targets.
+    """Scores on held-out scenes of a seed that training does not use, each with a few targets.
 
-    Args:
-        scenes: where they come from; of a seed that training does not use.
-        count: number of scenes.
-        targets: number of targets of each.
-        boxes: score boxes too.
-        anew: encode with the model that is scored, whose encoder learns.
+    With `boxes`, boxes are scored too; with `anew`, scenes are encoded by the model that is scored.
     """
 
     def __init__(
@@ -259,7 +232,7 @@ class PromptValidation:
         """Return the mean Dice of each setting, on the decoder's own grid, and "score", their mean."""
         promptable: Promptable = model  # type: ignore[assignment]
         sums = dict.fromkeys(self.settings, 0.0)
-        for encoded, targets, prompts in validated(self.cases()):
+        for encoded, targets, prompts in each("validating", self.cases()):
             truth = F.avg_pool2d(targets[:, None].float(), CELL) > 0.5
             embedding = encoded.embedding[None].float()
             if self.anew:

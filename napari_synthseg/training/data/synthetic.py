@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import KW_ONLY, astuple, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from itertools import count
+from typing import Generic, TypeVar
 
 import torch
-from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
@@ -22,6 +23,7 @@ from napari_synthseg.training.engine.events import doing
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Images (B, 1, X, Y, Z) in [0, 1], and (B, X, Y, Z) channels of labels."""
+Item = TypeVar("Item")
 
 
 def step_generator(seed: int, step: int) -> torch.Generator:
@@ -47,21 +49,13 @@ def rescaled(image: torch.Tensor, limits: tuple[float, float] | None = None) -> 
 
 
 def class_weights(
-    maps: Sequence[LabelMap], labels: Sequence[int], power: float, classes: Sequence[int] = (), count: int = 0
+    maps: Sequence[LabelMap], labels: Sequence[int], power: float, classes: Sequence[int] = (), number: int = 0
 ) -> torch.Tensor:
-    """Return weights of the cross-entropy, frequency ** -power in a head's field of view, 1 for the background.
+    """Return (K,) weights of the cross-entropy, frequency ** -power in the maps, 1 for the background.
 
-    Args:
-        maps: where labels are counted.
-        labels: the network's, sorted.
-        power: see above.
-        classes: (K,) class of each label, if classes are predicted.
-        count: number of classes.
-
-    Returns:
-        (K,) float32, or (count,).
+    If classes are predicted, `classes` gives that of each label, and `number` how many there are.
     """
-    k = count or len(labels)
+    k = number or len(labels)
     channel = {v: classes[i] if classes else i for i, v in enumerate(labels)}
     voxels = torch.zeros(k, dtype=torch.float64)
     for m in maps:
@@ -89,7 +83,6 @@ class Head:
 
     @property
     def image(self) -> torch.Tensor:
-        """(X, Y, Z), as it was drawn."""
         return self.sample.image
 
     def channels(self, sample: HeadState | None = None) -> torch.Tensor:
@@ -141,85 +134,85 @@ class Heads:
     def head(self, generator: torch.Generator, strength: float = 1.0) -> Head:
         return self.make(*self.draw(generator, strength))
 
-    def batch(self, generator: torch.Generator, count: int, strength: float) -> list[Head]:
-        """Generate `count` random heads; if several processes train, those of this one."""
+    def batch(self, generator: torch.Generator, number: int, strength: float) -> list[Head]:
+        """Generate random heads; if several processes train, those of this one."""
         group = process_group()
-        drawn = [self.draw(generator, strength) for _ in range(count * group.size)]
+        drawn = [self.draw(generator, strength) for _ in range(number * group.size)]
         return [self.make(*one) for one in group.shard(drawn)]
 
 
 def checked_crop(crop: int, multiple: int, least: int = 1) -> int:
-    """Return the side of the crops to train a network on.
-
-    Raises:
-        InputError: it is no multiple that the network can take, or a smaller one than the `least`.
-    """
+    """Return a crop's side if a network can take it: a multiple, and of at least `least` of them; else `InputError`."""
     if crop % multiple or crop < least * multiple:
         limit = f", and at least {least * multiple}" if least > 1 else ""
         raise InputError(f"The crop of {crop} voxels must be a multiple of {multiple}{limit}.")
     return crop
 
 
-@dataclass
-class RandomCrops:
-    """Random crops of random heads at 1 mm (section 3.2)."""
+Sampler = Callable[[torch.Generator], Batch]
+"""Draws the samples of a step."""
 
-    maps: Sequence[LabelMap]
-    priors: GenerativeModel
-    labels: Sequence[int]
-    """The sorted values of the channels."""
-    _: KW_ONLY
-    batch: int
-    """Crops a step."""
-    crop: int
-    """Voxels along each side, a multiple of the network's."""
-    device: torch.device | str
 
-    def __post_init__(self) -> None:
-        self.maps = [m.to(self.device) for m in self.maps]
+def random_crops(
+    maps: Sequence[LabelMap],
+    priors: GenerativeModel,
+    labels: Sequence[int],
+    *,
+    batch: int,
+    crop: int,
+    device: torch.device | str,
+) -> Sampler:
+    """Return a sampler of random crops of random heads at 1 mm (section 3.2), of `crop` voxels along each side.
 
-    def __call__(self, g: torch.Generator) -> Batch:
-        """Generate the samples of a step; if several processes train, those of this one."""
+    If several processes train, it generates the samples of this one.
+    """
+    maps = [m.to(device) for m in maps]
+
+    def sample(g: torch.Generator) -> Batch:
         group = process_group()
-        drawn = [self.maps[random_index(len(self.maps), g)] for _ in range(self.batch * group.size)]
-        records = group.shard([self.priors.sample(m, g) for m in drawn])
-        maps = group.shard(drawn)
-        grids = [crop_grid(m, (self.crop,) * 3, r["crop"]["at"]) for m, r in zip(maps, records, strict=True)]
-        return apply_batch(records, maps, grids, self.labels)
+        drawn = [maps[random_index(len(maps), g)] for _ in range(batch * group.size)]
+        records = group.shard([priors.sample(m, g) for m in drawn])
+        own = group.shard(drawn)
+        grids = [crop_grid(m, (crop,) * 3, r["crop"]["at"]) for m, r in zip(own, records, strict=True)]
+        return apply_batch(records, own, grids, labels)
+
+    return sample
 
 
-@dataclass
-class TaskCrops:
-    """Crops of generated heads for networks of single structures or of a task, see `anatomy.TASKS`."""
+def task_crops(
+    maps: Sequence[LabelMap],
+    priors: GenerativeModel,
+    labels: Sequence[int],
+    task: str,
+    side: int,
+    spacing: float,
+    device: torch.device | str,
+) -> Sampler:
+    """Return a sampler of a crop of a generated head, for networks of single structures or of a task.
 
-    maps: Sequence[LabelMap]
-    priors: GenerativeModel
-    labels: Sequence[int]
-    """The network's."""
-    task: str
-    side: int
-    """Voxels along each side."""
-    spacing: float
-    """Of the voxels, mm."""
-    device: torch.device | str
+    Args:
+        maps, priors: to generate from.
+        labels: the network's.
+        task: one of `anatomy.TASKS`.
+        side: voxels along each side.
+        spacing: of the voxels, mm.
+        device: to compute on.
+    """
+    maps = [m.to(device) for m in maps]
+    own = task == "all" or tuple(labels) != anatomy.task_values(task)
+    values = tuple(labels) if own else anatomy.predicted_values(2)
+    channel = {v: i for i, v in enumerate(labels)}
+    counted = values if own else tuple(anatomy.in_task(v, task) for v in values)
+    channels = torch.tensor([channel.get(v, 0) for v in counted], dtype=torch.uint8, device=device)
 
-    def __post_init__(self) -> None:
-        self.maps = [m.to(self.device) for m in self.maps]
-        own = self.task == "all" or tuple(self.labels) != anatomy.task_values(self.task)
-        self.values = tuple(self.labels) if own else anatomy.predicted_values(2)
-        channel = {v: i for i, v in enumerate(self.labels)}
-        counted = self.values if own else tuple(anatomy.in_task(v, self.task) for v in self.values)
-        self.channels = torch.tensor([channel.get(v, 0) for v in counted], dtype=torch.uint8, device=self.device)
+    def sample(g: torch.Generator) -> Batch:
+        label_map = maps[random_index(len(maps), g)]
+        record = priors.sample(label_map, g)
+        head = apply(record, label_map, crop_grid(label_map, (side,) * 3, record["crop"]["at"], spacing))
+        image = rescaled(head.image, percentile_limits(head.image, 0.005, 0.995))
+        return image[None, None], channels[head.target(values).long()][None]
 
-    def __call__(self, generator: torch.Generator) -> Batch:
-        """Draw a (1, 1, X, Y, Z) image in [0, 1] and its (1, X, Y, Z) channels."""
-        label_map = self.maps[random_index(len(self.maps), generator)]
-        record = self.priors.sample(label_map, generator)
-        grid = crop_grid(label_map, (self.side,) * 3, record["crop"]["at"], self.spacing)
-        sample = apply(record, label_map, grid)
-        image = rescaled(sample.image, percentile_limits(sample.image, 0.005, 0.995))
-        truth = self.channels[sample.target(self.values).long()]
-        return image[None, None], truth[None]
+    return sample
 
 
 @dataclass(frozen=True)
@@ -250,123 +243,46 @@ def locate(model: LocateRefine, head: Head, device: torch.device) -> LocatedHead
     return LocatedHead(head, limits, posteriors, model.appearance(image, posteriors), inside)
 
 
-class LocatedHeads:
-    """The newest located heads of an endless row; they depend on the seed and the step alone.
+def located_heads(model: LocateRefine, heads: Heads, seed: int, size: int, steps: int, device: torch.device) -> Newest:
+    """Return the row of located heads of which `size` are held, with a new one every few steps."""
+
+    def make(number: int) -> LocatedHead:
+        strength = heads.strength(max(0, number - size) * steps)
+        located = locate(model, heads.head(step_generator(seed, number), strength), device)
+        return replace(located, posteriors=located.posteriors.to(torch.float16))  # 136 MB otherwise, for 33 labels
+
+    return Newest("locating heads", lambda first: map(make, count(first)), size, steps, ahead=size)
+
+
+class Newest(Generic[Item]):
+    """The newest items of an endless row; which they are depends on the step alone.
 
     Args:
-        model: whose locator is trained.
-        heads: to draw from.
-        seed: of the heads.
-        size: number of heads held.
-        steps: steps from one new head to the next.
-        device: to compute on.
+        text: what making items is called.
+        made_from: makes the items from a number on.
+        size: number of items held.
+        steps: steps from one new item to the next.
+        ahead: items that are there at the first step.
     """
 
     def __init__(
-        self, model: LocateRefine, heads: Heads, *, seed: int, size: int, steps: int, device: torch.device
+        self, text: str, made_from: Callable[[int], Iterator[Item]], size: int, steps: int = 1, ahead: int = 1
     ) -> None:
-        self.model, self.heads, self.seed, self.steps, self.device = model, heads, seed, steps, device
-        self._held: deque[LocatedHead] = deque(maxlen=size)
+        self.text, self.made_from, self.size, self.steps, self.ahead = text, made_from, size, steps, ahead
+        self._held: deque[Item] = deque(maxlen=size)
         self._next = -1
+        self._source: Iterator[Item] = iter(())
 
-    def at(self, step: int) -> list[LocatedHead]:
-        """Return the heads held at a step: the newest ones up to number `step // steps`.
-
-        Asked for step after step this makes each head once; after a jump all of them are made again.
-        """
-        size = self._held.maxlen or 1
-        end = step // self.steps + size  # all places are filled from the first step on
+    def at(self, step: int) -> list[Item]:
+        """Return the items held at a step: each is made once, and all of them again after a jump."""
+        end = step // self.steps + self.ahead
         if end - self._next not in (0, 1):
             self._held.clear()
-            self._next = end - size
+            self._next = max(0, end - self.size)
+            self._source = self.made_from(self._next)
         while self._next < end:
-            if len(self._held) < size:
-                doing("locating heads", len(self._held) + 1, size)
-            self._held.append(self._make(self._next))
+            if len(self._held) < self.size:
+                doing(self.text, len(self._held) + 1, self.size)
+            self._held.append(next(self._source))
             self._next += 1
         return list(self._held)
-
-    def _make(self, number: int) -> LocatedHead:
-        strength = self.heads.strength(max(0, number - (self._held.maxlen or 1)) * self.steps)
-        located = locate(self.model, self.heads.head(step_generator(self.seed, number), strength), self.device)
-        half = located.posteriors.to(torch.float16)  # 136 MB otherwise, for 33 labels
-        return replace(located, posteriors=half)
-
-
-@dataclass(frozen=True)
-class PriorErrors:
-    """Probabilities that the prior of a crop is made wrong, so that a refiner re-locates instead of correcting."""
-
-    blur: float = 0.0
-    """By a Gaussian of 0.5 to 2 voxels."""
-    deform: float = 0.0
-    """By a smooth displacement of up to about 3 voxels."""
-    erode: float = 0.0
-    """One label by a voxel."""
-    swap: float = 0.0
-    """Two labels."""
-    drop: float = 0.0
-    """One label."""
-
-    def __bool__(self) -> bool:
-        """Tell whether any of them can happen."""
-        return any(astuple(self))
-
-    def apply(self, prior: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Make (K, X, Y, Z) posteriors of a crop wrong; they still sum to 1, and draws do not depend on each other."""
-        u = torch.rand(5, generator=generator).tolist()
-        amount = float(torch.rand(1, generator=generator))
-        field = torch.randn(3, 4, 4, 4, generator=generator)
-        pick = torch.rand(2, generator=generator).tolist()
-        present = (prior[1:].amax((1, 2, 3)) > 0.5).nonzero()[:, 0] + 1
-        if u[1] < self.deform:
-            prior = deformed(prior, field)
-        if len(present):
-            first = int(pick[0] * len(present))
-            second = (first + 1 + int(pick[1] * (len(present) - 1))) % len(present)
-            a, b = int(present[first]), int(present[second])
-            if u[2] < self.erode:
-                prior = with_label(prior, a, -F.max_pool3d(-prior[a][None], 3, 1, 1)[0])
-            if u[3] < self.swap and a != b:
-                order = torch.arange(len(prior), device=prior.device)
-                order[a], order[b] = b, a
-                prior = prior[order]
-            if u[4] < self.drop:
-                prior = with_label(prior, a, torch.zeros_like(prior[a]))
-        if u[0] < self.blur:
-            prior = blurred(prior, 0.5 + 1.5 * amount)
-        return prior / prior.sum(0, keepdim=True).clamp(min=1e-6)
-
-
-def with_label(prior: torch.Tensor, label: int, values: torch.Tensor) -> torch.Tensor:
-    """Return posteriors with other (X, Y, Z) values of a label; the others gain its loss in proportion."""
-    rest = (1.0 - values) / (1.0 - prior[label]).clamp(min=1e-3)
-    changed = prior * rest
-    changed[label] = values
-    if not bool((changed.sum(0) > 0.5).all()):  # the background takes over from a label that was alone
-        changed[0] = changed[0] + (1.0 - changed.sum(0)).clamp(min=0.0)
-    return changed
-
-
-def deformed(prior: torch.Tensor, field: torch.Tensor) -> torch.Tensor:
-    """Return posteriors moved by a (3, 4, 4, 4) field of displacements, enlarged; 1 stands for 1.5 voxels."""
-    shape = prior.shape[1:]
-    moved = F.interpolate(field[None].to(prior.device), shape, mode="trilinear", align_corners=True)[0]
-    scale = torch.tensor([3.0 / n for n in reversed(shape)], device=prior.device)
-    base = F.affine_grid(torch.eye(3, 4, device=prior.device)[None], [1, 1, *shape], align_corners=False)
-    grid = base + (moved.movedim(0, -1) * scale)[None]
-    return F.grid_sample(prior[None], grid.to(prior.dtype), padding_mode="border", align_corners=False)[0]
-
-
-def blurred(prior: torch.Tensor, sigma: float) -> torch.Tensor:
-    """Return posteriors blurred by a Gaussian of some voxels, along each axis."""
-    reach = max(1, round(2 * sigma))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, device=prior.device) / sigma) ** 2)
-    kernel = (kernel / kernel.sum()).to(prior.dtype)
-    x = prior[:, None]
-    for axis in range(3):
-        shape, pad = [1, 1, 1, 1, 1], [0] * 6
-        shape[2 + axis] = len(kernel)
-        pad[2 * (2 - axis)] = pad[2 * (2 - axis) + 1] = reach
-        x = F.conv3d(F.pad(x, pad, mode="replicate"), kernel.view(shape))
-    return x[:, 0]

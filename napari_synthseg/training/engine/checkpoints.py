@@ -21,11 +21,7 @@ logger = logging.getLogger(__name__)
 
 
 def atomic_save(state: dict[str, Any], path: Path) -> None:
-    """Write a checkpoint atomically.
-
-    Raises:
-        OSError: it cannot be written, such as on a full disk; the one before stays.
-    """
+    """Write a checkpoint atomically; after an `OSError`, such as on a full disk, the one before stays."""
     try:
         with placed(path) as part, part.open("wb") as f:
             torch.save(state, f)
@@ -36,11 +32,7 @@ def atomic_save(state: dict[str, Any], path: Path) -> None:
 
 
 def save_newest(state: dict[str, Any], run: Path, stage: str) -> None:
-    """Write the newest checkpoint of a stage, and keep the one before in case this one gets damaged.
-
-    Raises:
-        OSError: it cannot be written; the ones before stay.
-    """
+    """Write the newest checkpoint of a stage (see `atomic_save`), and keep the one before in case it gets damaged."""
     newest, previous = checkpoint(run, stage), checkpoint(run, stage, "previous")
     before = previous.with_suffix(".link")
     with contextlib.suppress(OSError):  # no links on this disk
@@ -81,11 +73,7 @@ def load_newest(run: Path, stage: str) -> tuple[dict[str, Any], str]:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
-    """Read a checkpoint; only tensors and plain numbers are unpickled.
-
-    Raises:
-        InputError: if it cannot be read.
-    """
+    """Read a checkpoint, tensors and plain numbers alone; an `InputError` if it cannot be read."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:

@@ -20,6 +20,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from napari_synthseg.atomic_io import placed
+from napari_synthseg.jobs import checkpoint
 from napari_synthseg.training.folder import EVENTS, PICTURE
 
 TAIL = 65_536
@@ -186,9 +187,14 @@ def doing(text: str, done: int = 0, total: int = 0) -> None:
 
 
 def each(text: str, items: Sequence[Item]) -> Iterator[Item]:
-    """Iterate over items, and report before each of them how far the activity is."""
+    """Iterate over items; whoever follows the run sees how far the activity is, and can stop it between two of them.
+
+    Raises:
+        Stopped: it was asked to.
+    """
     for number, item in enumerate(items):
         doing(text, number + 1, len(items))
+        checkpoint()
         yield item
 
 

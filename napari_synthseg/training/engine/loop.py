@@ -108,16 +108,13 @@ class Objective:
 def labelled_picture(
     image: torch.Tensor, truth: torch.Tensor, found: torch.Tensor, values: Sequence[int]
 ) -> dict[str, np.ndarray]:
-    """Return a sample with its labels and the network's answer, as a picture.
+    """Return a sample with its labels and the network's answer, as a picture: arrays of the truth's shape.
 
     Args:
         image: (X, Y, Z) or (Y, X) intensities.
-        truth: channels on the image's grid, or on a finer or coarser one of the same proportions.
+        truth: channels on the image's grid, or on a finer or coarser one.
         found: the prediction, likewise.
         values: the label that each channel stands for.
-
-    Returns:
-        "image" float32, "truth" and "prediction" int32, all of the truth's shape.
     """
     lut = torch.tensor(list(values), dtype=torch.int32)
     shape = truth.shape
@@ -217,11 +214,7 @@ def fit(
 
 
 def _continues(together: ProcessGroup, wanted: bool) -> bool:
-    """Tell whether there is another step, as the main process decides.
-
-    Raises:
-        Stopped: it was asked to stop.
-    """
+    """Tell whether there is another step, as the main process decides; `Stopped` if that was stopped."""
     word = together.broadcast("go" if wanted else "over")
     if word == "stop":
         raise Stopped("stopped with the first process")

@@ -145,11 +145,7 @@ class Optimizers:
 
 
 def restore(optimizer: torch.optim.Optimizer | Optimizers, state: dict[str, Any]) -> None:
-    """Restore the state of an optimizer.
-
-    Raises:
-        InputError: another optimizer saved it.
-    """
+    """Restore the state of an optimizer; an `InputError` if another one saved it."""
     if isinstance(optimizer, Optimizers) != ("parts" in state):
         raise InputError("The run was trained with another optimizer: resume it with that one, or start a new run.")
     optimizer.load_state_dict(state)

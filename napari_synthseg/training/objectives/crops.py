@@ -20,7 +20,7 @@ from napari_synthseg.inference.options import OWN
 from napari_synthseg.inference.patches import blend_steps, crop_with_padding, patch_grid
 from napari_synthseg.inference.preprocess import rescale
 from napari_synthseg.jobs import run
-from napari_synthseg.training.data.synthetic import Batch, random_index, step_generator
+from napari_synthseg.training.data.synthetic import Batch, Sampler, random_index, step_generator
 from napari_synthseg.training.engine.events import each
 from napari_synthseg.training.engine.loop import Objective, labelled_picture, to_device
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of, soft_dice_loss
@@ -33,7 +33,7 @@ CropView = Callable[[torch.Tensor, torch.Tensor, torch.Generator], Batch]
 class UNetCrops(Objective):
     """Average soft Dice over all channels (eq. 27) of a network that gives (B, K, X, Y, Z) float32 posteriors."""
 
-    sample: Callable[[torch.Generator], Batch]
+    sample: Sampler
     """Draws the crops of a step."""
     shown: Sequence[int]
     """Label that each channel stands for."""
@@ -78,9 +78,7 @@ BLOCK = 128**3
 
 
 def organ_priors(priors: GenerativeModel, side: float, spacing: float, flip: bool) -> GenerativeModel:
-    """Adapt the priors of heads to an organ.
-
-    Skull stripping, lesions, tissues and sides of heads are left out. The outside of the scan is mostly dark.
+    """Adapt the priors of heads to an organ: no skull stripping, lesions, tissues or sides, a mostly dark outside.
 
     Args:
         priors: for heads.
@@ -215,10 +213,7 @@ def predicted(model: nn.Module, image: np.ndarray, device: torch.device) -> np.n
 
 
 def score(model: nn.Module, cases: Sequence[OrganCase], names: Mapping[int, str], device: torch.device) -> dict:
-    """Return the mean Dice of the real and of the synthetic cases, their mean as "score", and the Dice by structure.
-
-    A structure that is missing in a case is not scored on it.
-    """
+    """Return the mean Dice of the real and of the synthetic cases, their mean as "score", and the Dice by structure."""
     by_kind: dict[str, list[float]] = {}
     by_name: dict[str, list[float]] = {}
     for case in each("validating", cases):

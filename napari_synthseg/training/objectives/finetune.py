@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -21,11 +20,9 @@ from napari_synthseg.networks.hierarchy import beside, one_hot
 from napari_synthseg.networks.registry import InferenceSpec
 from napari_synthseg.networks.subvoxel import subvoxel
 from napari_synthseg.training.data.scan_sampler import FIELD_MM, ScanSampler
-from napari_synthseg.training.data.synthetic import Batch, random_index, rescaled, step_generator
-from napari_synthseg.training.engine.checkpoints import load_newest
+from napari_synthseg.training.data.synthetic import Sampler, random_index, rescaled, step_generator
 from napari_synthseg.training.engine.loop import Objective, freeze_norms
 from napari_synthseg.training.engine.losses import IGNORED, grouped, target_losses
-from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.objectives.locate_refine import Crops, HeadsObjective, Locate, Refine, crop_around
 
 
@@ -35,17 +32,20 @@ class EarlyStopping:
     Args:
         validate: scores a model; "score" counts.
         patience: validations without a better score before the end; 0 for any number.
+        resumed: a checkpoint whose count goes on.
     """
 
-    def __init__(self, validate: Callable[[nn.Module], dict[str, Any]], patience: int) -> None:
+    def __init__(
+        self, validate: Callable[[nn.Module], dict[str, Any]], patience: int, resumed: dict[str, Any] | None = None
+    ) -> None:
+        kept = resumed["card"] if resumed else {}
         self.validate, self.patience = validate, patience
-        self.stale, self.best = 0, float("-inf")
+        self.stale, self.best = kept.get("stale", 0), kept.get("best_score", float("-inf"))
 
     def __call__(self, model: nn.Module) -> dict[str, Any]:
         scores = self.validate(model)
         if "score" in scores:
-            better = scores["score"] > self.best
-            self.stale = 0 if better else self.stale + 1
+            self.stale = 0 if scores["score"] > self.best else self.stale + 1
             self.best = max(self.best, scores["score"])
         return scores
 
@@ -55,12 +55,6 @@ class EarlyStopping:
     def facts(self) -> dict[str, Any]:
         """Return the state that a checkpoint keeps."""
         return {"stale": self.stale, "best_score": self.best}
-
-    def resume(self, run: Path, stage: str) -> None:
-        """Continue the count of the newest checkpoint of a stage."""
-        if checkpoint(run, stage).exists():
-            kept = load_newest(run, stage)[0]["card"]
-            self.stale, self.best = kept.get("stale", 0), kept.get("best_score", self.best)
 
 
 def trained_part(model: Any) -> nn.Module:
@@ -80,7 +74,7 @@ class ScanCropsObjective(Objective):
     _: KW_ONLY
     crop: int
     """Voxels along each side."""
-    synthetic: Callable[[torch.Generator], Batch] | None = None
+    synthetic: Sampler | None = None
     """Draws crops of generated images; None for none."""
     generated: float = 0.0
     """Fraction of them."""

@@ -21,14 +21,12 @@ from torch.func import functional_call
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.networks.augmenter import Augmenter
-from napari_synthseg.training.data.synthetic import Batch, step_generator
+from napari_synthseg.training.data.synthetic import Batch, Sampler, step_generator
 from napari_synthseg.training.engine.loop import LoopOptions, Objective, labelled_picture
 from napari_synthseg.training.engine.losses import soft_dice_loss
 from napari_synthseg.training.engine.optim import Optimizers
 
 Loss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-Batches = Callable[[torch.Generator], Batch]
-"""Draws the images and targets of a step."""
 MOMENTUM = 0.9
 """Momentum of SGD's inner steps."""
 OUTER_BETAS = (0.9, 0.99)
@@ -99,13 +97,7 @@ def moved_parameters(
 ) -> dict[str, torch.Tensor]:
     """Return the parameters after an optimizer's next step, as a differentiable function of the gradients.
 
-    Args:
-        optimizer: SGD or Adam; its state is read and stays as it is.
-        parameters: by name, all of them the optimizer's.
-        gradients: of each.
-
-    Raises:
-        ValueError: the optimizer is of another kind.
+    The optimizer is SGD or Adam (else a `ValueError`) over all of the parameters; its state stays as it is.
     """
     kind = type(optimizer)
     if kind not in UPDATES:
@@ -165,11 +157,7 @@ class BilevelOptimizers(Optimizers):
         return {"inner": self.kind, **super().state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore a saved state.
-
-        Raises:
-            InputError: the run had another kind of inner step, or an augmenter that learned when this one does not.
-        """
+        """Restore a saved state; an `InputError` if the run had another inner step, or another augmenter learned."""
         if state.get("inner") != self.kind or len(state["parts"]) != len(self.parts):
             raise InputError("The run was trained with another inner step or augmenter: resume it with the same ones.")
         super().load_state_dict(state)
@@ -181,9 +169,9 @@ class Bilevel(Objective):
 
     augmenter: Augmenter
     """A_theta; its frozen parameters stay."""
-    synthetic: Batches
+    synthetic: Sampler
     """Draws synthetic images and targets."""
-    real: Batches | None
+    real: Sampler | None
     """Draws labelled real ones; None if the augmenter learns nothing."""
     _: KW_ONLY
     inner: str = "adam"

@@ -17,10 +17,9 @@ from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.data.synthetic import (
     Heads,
     LocatedHead,
-    LocatedHeads,
-    PriorErrors,
     class_weights,
     locate,
+    located_heads,
     random_index,
     rescaled,
     step_generator,
@@ -139,8 +138,6 @@ class Refine(HeadsObjective):
     new head."""
     head_steps: int = 2
     """Steps from one new held head to the next."""
-    errors: PriorErrors | None = None
-    """Of the locator's posteriors."""
     second_pass: float = 0.0
     """Probability that the prior is averaged with a first answer to it, as before a second pass in prediction."""
     crop = 96
@@ -149,8 +146,8 @@ class Refine(HeadsObjective):
         super().__post_init__()
         self.pool = None
         if self.held:
-            options = {"seed": self.seed + 13, "size": self.held, "steps": self.head_steps}
-            self.pool = LocatedHeads(self.model, self.heads, **options, device=self.device)
+            row = self.seed + 13, self.held, self.head_steps, self.device
+            self.pool = located_heads(self.model, self.heads, *row)
 
     def part(self) -> nn.Module:
         return self.model.refiner
@@ -168,17 +165,15 @@ class Refine(HeadsObjective):
         chosen = []
         for _ in range(self.batch * group.size):
             one = located[random_index(len(located), g) if len(located) > 1 else 0]
-            number = random_index(len(one.inside), g)
-            chosen.append((one, number, random_index(2**31, g) if self.errors else 0))
+            chosen.append((one, random_index(len(one.inside), g)))
         images, priors, targets, appearances = [], [], [], []
-        for one, number, seed in group.shard(chosen):
+        for one, number in group.shard(chosen):
             low, grid = crop_around(one.inside[number].tolist(), self.crop)
             fine = one.head.part(grid)
             images.append(rescaled(fine.image, one.limits))
             targets.append(one.head.channels(fine))
             x, y, z = (slice(a, a + half) for a in low)
-            prior = one.posteriors[0, :, x, y, z].float()
-            priors.append(self.errors.apply(prior, torch.Generator().manual_seed(seed)) if self.errors else prior)
+            priors.append(one.posteriors[0, :, x, y, z].float())
             appearances.append(one.appearance)
         image, prior = to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors))
         return Crops(image, prior, torch.cat(appearances), torch.stack(targets))

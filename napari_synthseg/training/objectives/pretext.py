@@ -5,6 +5,7 @@ Both are those of "pre-train once, fine-tune many", section III-A; the second is
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import KW_ONLY, dataclass
 
@@ -33,32 +34,11 @@ VALIDATED = 8
 """Fixed crops for validation."""
 
 
-class Explained:
-    """Explained variance of the hidden voxels: 1 if reconstructed exactly, 0 if no better than their mean."""
-
-    def __init__(self) -> None:
-        self.count, self.first, self.second, self.wrong = 0, 0.0, 0.0, 0.0
-
-    def add(self, found: torch.Tensor, hidden: torch.Tensor) -> None:
-        hidden, found = hidden.detach().double(), found.detach().double()
-        self.count += hidden.numel()
-        self.first += float(hidden.sum())
-        self.second += float(hidden.square().sum())
-        self.wrong += float((found - hidden).square().sum())
-
-    @property
-    def error(self) -> float:
-        return self.wrong / max(self.count, 1)
-
-    @property
-    def fraction(self) -> float:
-        """Explained fraction of the variance; negative if the mean is a better guess."""
-        spread = self.second - self.first**2 / max(self.count, 1)
-        return 1.0 - self.wrong / spread if spread > 1e-12 else 0.0
-
-    @property
-    def scores(self) -> dict[str, float]:
-        return {"score": self.fraction, "held_out_error": self.error}
+def explained(found: torch.Tensor, hidden: torch.Tensor) -> dict[str, float]:
+    """Return the explained variance of hidden voxels as "score" (1: exact, 0: as good as the mean), and the error."""
+    found, hidden = found.detach().double(), hidden.detach().double()
+    error, spread = float((found - hidden).square().mean()), float(hidden.var(correction=0))
+    return {"score": 1.0 - error / spread if spread > 1e-12 else 0.0, "held_out_error": error}
 
 
 @dataclass(eq=False, repr=False)
@@ -73,17 +53,18 @@ class Pretext(Objective):
     def __post_init__(self) -> None:
         super().__post_init__()
         generators = [step_generator(self.seed + 5, i) for i in range(VALIDATED)]
-        self.fixed = [self.held_out.draw(g)[None, None].half().cpu() for g in generators]
+        self.fixed = [self.held_out(g)[None, None].half().cpu() for g in generators]
 
     def drawn(self, g: torch.Generator) -> torch.Tensor:
         """Draw the (B, 1, edge, edge, edge) crops of a step; of several processes, those of this one."""
         seeds = torch.randint(2**62, (self.batch * process_group().size,), generator=g).tolist()
-        crops = [self.crops.draw(torch.Generator().manual_seed(seed)) for seed in process_group().shard(seeds)]
+        crops = [self.crops(torch.Generator().manual_seed(seed)) for seed in process_group().shard(seeds)]
         return torch.stack(crops)[:, None].to(self.device)
 
-    def validated(self, number: int) -> tuple[torch.Tensor, torch.Generator]:
-        """Return a crop to validate on, and its random generator."""
-        return self.fixed[number].float().to(self.device), step_generator(self.seed + 6, number)
+    def validated(self) -> Iterator[tuple[torch.Tensor, torch.Generator]]:
+        """Iterate over the crops to validate on, each with its random generator."""
+        for number in each("validating", range(len(self.fixed))):
+            yield self.fixed[number].float().to(self.device), step_generator(self.seed + 6, number)
 
     def autocast(self) -> AbstractContextManager:
         return bfloat16_where_quick(self.device) if self.device.type == "cuda" else nullcontext()
@@ -125,20 +106,18 @@ class MaskedPatches(Pretext):
         wanted = self.wanted(images)
         with self.autocast():
             found = self.model(images, mask)
-        error, explained = process_group().sum(masked_error(found, wanted, mask) / process_group().size), Explained()
-        explained.add(found[mask], wanted[mask])
-        return error, {"explained": explained.fraction}
+        error = process_group().sum(masked_error(found, wanted, mask) / process_group().size)
+        return error, {"explained": explained(found[mask], wanted[mask])["score"]}
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the explained variance of the masked patches of held-out crops."""
-        explained = Explained()
-        for number in each("validating", range(len(self.fixed))):
-            image, g = self.validated(number)
+        pairs = []
+        for image, g in self.validated():
             mask, wanted = self.mask(1, g), self.wanted(image)
             with self.autocast():
                 found = model(image, mask)
-            explained.add(found[mask], wanted[mask])
-        return explained.scores
+            pairs.append((found[mask].float(), wanted[mask].float()))
+        return explained(*(torch.cat(some) for some in zip(*pairs, strict=True)))
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a crop, its visible patches and their reconstruction, from left to right."""
@@ -241,15 +220,15 @@ class SwinViews(Pretext):
 
     def validate(self, model: nn.Module) -> dict[str, float]:
         """Return the explained variance in the holes of held-out crops, and the fraction of correct rotations."""
-        explained, told = Explained(), 0
-        for number in each("validating", range(len(self.fixed))):
-            image, g = self.validated(number)
+        pairs, told = [], 0
+        for image, g in self.validated():
             view = self.view(image, g)
             with self.autocast():
                 rotation, _, found = model(view.seen)
-            explained.add(found[view.holes], view.whole[view.holes])
+            pairs.append((found[view.holes].float(), view.whole[view.holes]))
             told += int(rotation.argmax(1) == view.turns)
-        return {**explained.scores, "rotations_told": told / len(self.fixed)}
+        scores = explained(*(torch.cat(some) for some in zip(*pairs, strict=True)))
+        return {**scores, "rotations_told": told / len(self.fixed)}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a rotated crop, its view and the reconstruction, from left to right."""

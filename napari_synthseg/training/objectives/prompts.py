@@ -15,8 +15,8 @@ from napari_synthseg.networks.prompt_decoding import decode_windows
 from napari_synthseg.networks.prompt_layers import PromptTensors
 from napari_synthseg.networks.promptable import STRIDE
 from napari_synthseg.training.data.prompts import BOX_SHARE, Plan, correction, draw_plan
-from napari_synthseg.training.data.scenes import FAINTEST, EncodedScene, Pool, TargetBatch, Targets
-from napari_synthseg.training.data.synthetic import random_index, step_generator
+from napari_synthseg.training.data.scenes import FAINTEST, EncodedScene, TargetBatch, Targets
+from napari_synthseg.training.data.synthetic import Newest, random_index, step_generator
 from napari_synthseg.training.engine.loop import Objective, freeze_norms, labelled_picture
 
 WINDOWS = ((0.15, 1), (0.3, 2), (0.2, 3), (0.35, 4))
@@ -39,7 +39,7 @@ FOCUS_STEPS = 4000
 class DecoderObjective(Objective):
     """Base of both objectives; `model` is promptable, and its encoder stays as it is."""
 
-    pool: Pool
+    pool: Newest[EncodedScene]
     """Scenes with their embeddings."""
 
     def __post_init__(self) -> None:
@@ -197,11 +197,7 @@ class PaperPrompts(DecoderObjective):
 
 
 def faintest_of(plan: Plan) -> float:
-    """Return the least visibility of the targets of a step.
-
-    A box, a mask, three points or points outside say where a thing ends that can hardly be seen; a decoder that met
-    only plain borders would rather believe the inside.
-    """
+    """Return the least visibility of the targets of a step: prompts that say where a thing ends need less of it."""
     tells = plan.box or plan.mask or plan.outside or plan.inside > 2
     return 1.0 if tells else FAINTEST
 
@@ -249,6 +245,3 @@ def dice_loss(logits: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
     p = logits.sigmoid()
     top = 2 * (p * target).sum((1, 2, 3)) + 1
     return 1 - (top / (p.sum((1, 2, 3)) + target.sum((1, 2, 3)) + 1)).mean()
-
-
-# SAM's mask decoder on windows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import KW_ONLY, dataclass, field
 
 import numpy as np
@@ -16,9 +16,10 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import TISSUE_ERRORS, tissue_errors
 from napari_synthseg.networks.hierarchy import RobustLocateRefine, as_channels, beside, one_hot, with_tissues
 from napari_synthseg.networks.locate_refine import LocateRefine
-from napari_synthseg.training.data.cases import MIDDLE, validated
-from napari_synthseg.training.data.synthetic import Batch, rescaled, step_generator
+from napari_synthseg.training.data.cases import MIDDLE, dice_by_channel
+from napari_synthseg.training.data.synthetic import Batch, Sampler, rescaled, step_generator
 from napari_synthseg.training.engine.distributed import process_group
+from napari_synthseg.training.engine.events import each
 from napari_synthseg.training.engine.loop import labelled_picture
 from napari_synthseg.training.engine.losses import dice_and_cross_entropy, figures_of
 from napari_synthseg.training.objectives.crops import CropView
@@ -29,11 +30,7 @@ MOMENTUM = 0.1
 
 
 def tissue_classes(labels: Sequence[int]) -> torch.Tensor:
-    """Return the (K,) uint8 tissue class (`anatomy.TISSUES`) of each of a network's labels.
-
-    Raises:
-        InputError: a label is no structure of the brain.
-    """
+    """Return the (K,) uint8 tissue class (`anatomy.TISSUES`) of each label; an `InputError` if one has none."""
     for value in labels:
         if not anatomy.known(value):
             raise InputError(
@@ -45,11 +42,7 @@ def tissue_classes(labels: Sequence[int]) -> torch.Tensor:
 
 def tissue_dice(found: torch.Tensor, true: torch.Tensor) -> float:
     """Return the mean Dice of the tissue classes that are there, background left out; class numbers of one shape."""
-    scores = []
-    for c in range(1, len(TISSUES)):
-        a, b = found == c, true == c
-        if b.any():
-            scores.append(2.0 * (a & b).sum().item() / (a.sum() + b.sum()).item())
+    scores = [score for c, score in dice_by_channel(found, true, len(TISSUES)).items() if c]
     return sum(scores) / len(scores) if scores else 0.0
 
 
@@ -62,7 +55,7 @@ class Denoise(HeadsObjective):
 
     model: RobustLocateRefine
     _: KW_ONLY
-    scans: Callable[[torch.Generator], Batch] | None = None
+    scans: Sampler | None = None
     """Draws degraded labelled scans, in place of synthetic heads."""
     shared: bool = False
     classes: torch.Tensor = field(init=False)
@@ -106,12 +99,9 @@ class Denoise(HeadsObjective):
 
 
 def seen_with_tissues(model: RobustLocateRefine, device: torch.device | str, predicted: float) -> Inputs:
-    """Return the input of S2's locator: the image and tissue maps, true ones made wrong, or now and then those of D.
+    """Return the input of S2's locator: the image and tissue maps, true ones made wrong.
 
-    Args:
-        model: whose S1 and D are trained.
-        device: to train on.
-        predicted: fraction of the steps that see the tissues that S1 and D find (ours; the paper: 0).
+    A fraction `predicted` of the steps sees the tissues that S1 and D find (ours; the paper: 0).
     """
     classes = tissue_classes(model.labels).to(device)
 
@@ -196,7 +186,7 @@ def score_fast_tissues(
 ) -> tuple[float, float]:
     """Return the mean Dice of S1's and of D's tissue classes at 2 mm on degraded images (`data.degraded`)."""
     classes, before, after = tissue_classes(model.labels).long(), [], []
-    for image, channels in validated(cases):
+    for image, channels in each("validating", cases):
         true = classes[channels.long()]
         with bfloat16_where_quick(device):
             s1, denoised = model.locator.tissues(to_memory(rescaled(image)[None].to(device)))
@@ -216,7 +206,7 @@ def score_tissues(
 ) -> float:
     """Return the mean Dice of tissue classes in the middle 160^3 voxels: S1's, or those that D makes of them."""
     classes, scores = tissue_classes(labels), []
-    for image, channels in validated(cases):
+    for image, channels in each("validating", cases):
         found = s1.eval()(image[(slice(None), *MIDDLE)][None].float().to(device))
         if denoiser is not None:
             found = denoiser.eval()(one_hot(found))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Generator, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -83,18 +83,6 @@ class TrainFinetuneOptions(RunOptions, PriorOptions):
     name: str = "finetuned"
 
 
-@dataclass(frozen=True)
-class StartData:
-    """Network and data of a run."""
-
-    model: nn.Module
-    card: dict[str, Any]
-    """How the network is built and run."""
-    scans: FinetuneData
-    before: dict[str, Any] | None
-    """Scores of the network before training."""
-
-
 @register
 class Finetune(Recipe):
     """Training on labelled scans, with generated images among them so that no contrast is forgotten."""
@@ -131,34 +119,34 @@ class Finetune(Recipe):
             )
         return path
 
-    def prepare(self, options: TrainFinetuneOptions, device: torch.device) -> Generator[Progress, None, StartData]:
-        from napari_synthseg.training.data.finetune_data import gather, input_spec, score, starting_network
+    def prepare(self, options: TrainFinetuneOptions, device: torch.device) -> Generator[Progress, None, FinetuneData]:
+        from napari_synthseg.training.data.finetune_data import gather, score, starting_network
 
         yield Progress("loading the network")
         model, card = starting_network(options.start_from, options.task, options.size)
         model.to(device)
         yield Progress("reading scans")
-        scans = gather(options, model, input_spec(model, card), device)
+        data = gather(options, model, card, device)
         before = folder.card_of(options.out).get("before") if options.resume else None
         # a network that segments already is scored as it is
-        if before is None and hasattr(model, "card") and scans.scored and watch().trial is None:
+        if before is None and hasattr(model, "card") and data.scored and watch().trial is None:
             yield Progress("scoring the network before training")
-            found = score(model, scans, device)
+            found = score(model, data, device)
             before = {"dice": round(found["score"], 4), "structures": found["dice"]}
-        return StartData(model, card, scans, before)
+        return replace(data, before=before)
 
-    def card(self, options: TrainFinetuneOptions, data: StartData) -> dict[str, Any]:
-        scans, labels = data.scans, data.card["labels"]
+    def card(self, options: TrainFinetuneOptions, data: FinetuneData) -> dict[str, Any]:
+        labels = data.card["labels"]
         source = None if from_scratch(options.start_from) else Path(options.start_from).stem
-        count, held = len(scans.sampler.scans), ", ".join(scans.held) or "none"
+        count, held = len(data.sampler.scans), ", ".join(data.held) or "none"
         what = {"all": f"{len(labels)} labels", "four": "four structures", "brain": "brain and background"}[
             options.task
         ]
         origin = f"fine-tuned from {source}" if source else "trained from random weights"
         images = f"{count} labelled scans of {options.scans.name} (held out: {held})"
-        if scans.generated > 0:
+        if data.generated > 0:
             maps = options.label_maps.name if options.label_maps else "the scans' labels"
-            images += f"; synthetic images from {maps}, {scans.generated:.0%} of all"
+            images += f"; synthetic images from {maps}, {data.generated:.0%} of all"
         return {
             **data.card,
             "summary": f"{what}, {origin} on {count} scans",
@@ -170,7 +158,7 @@ class Finetune(Recipe):
             **({"before": data.before} if data.before else {}),
         }
 
-    def build(self, options: TrainFinetuneOptions, data: StartData, device: torch.device) -> Iterator[TrainingStage]:
+    def build(self, options: TrainFinetuneOptions, data: FinetuneData, device: torch.device) -> Iterator[TrainingStage]:
         stages = self.stages(options)
         return (_crops if STAGE in stages else _fast)(options, stages, data, device)
 
@@ -229,19 +217,19 @@ def trained_parts(whole: Any, fast: bool) -> dict[str, nn.Module]:
 
 
 def _fast(
-    options: TrainFinetuneOptions, steps: dict[str, int], data: StartData, device: torch.device
+    options: TrainFinetuneOptions, steps: dict[str, int], data: FinetuneData, device: torch.device
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import load_checkpoint
     from napari_synthseg.training.objectives.finetune import ScanLocate, ScanRefine
 
-    model, scans = data.model, data.scans
-    heads = Heads(scans.maps, priors_of(options, data.card), data.card["labels"], device=device)
+    model = data.model
+    heads = Heads(data.maps, priors_of(options, data.card), data.card["labels"], device=device)
     kinds: tuple[type[ScanLocate] | type[ScanRefine], ...] = (ScanLocate, ScanRefine)
     for (name, count), kind in zip(steps.items(), kinds, strict=True):
         stopping = _early_stopping(options, data, name, device)
         own = {"seed": options.seed, "batch": options.batch or 2, "device": device, "validation": stopping}
-        objective = kind(model, heads, sampler=scans.sampler, generated=scans.generated, **own)  # type: ignore[arg-type]
+        objective = kind(model, heads, sampler=data.sampler, generated=data.generated, **own)  # type: ignore[arg-type]
         yield TrainingStage(name, objective, _loop(options, count, 3e-4), stopping.facts)
         best = checkpoint(options.out, name, "best")
         if best.exists():  # the next stage builds on it
@@ -250,48 +238,47 @@ def _fast(
 
 
 def _crops(
-    options: TrainFinetuneOptions, steps: dict[str, int], data: StartData, device: torch.device
+    options: TrainFinetuneOptions, steps: dict[str, int], data: FinetuneData, device: torch.device
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.training.data.finetune_data import crop_of, labels_of
-    from napari_synthseg.training.data.synthetic import TaskCrops
+    from napari_synthseg.training.data.synthetic import task_crops
     from napari_synthseg.training.objectives.finetune import ScanCropsObjective
 
-    model, scans = data.model, data.scans
+    model = data.model
     stopping = _early_stopping(options, data, STAGE, device)
     side, spacing, synthetic = crop_of(model, options.crop), float(getattr(model, "spacing", 1)), None
-    if scans.maps:
+    if data.maps:
         priors = priors_of(options, data.card)
-        synthetic = TaskCrops(scans.maps, priors, labels_of(model), options.task, side, spacing, device)
+        synthetic = task_crops(data.maps, priors, labels_of(model), options.task, side, spacing, device)
     encoder = list(getattr(model, "encoder_parameters", tuple)())  # of networks with one that can be pre-trained
     usual = 0.1 if encoder and not from_scratch(options.start_from) else 1.0
     objective = ScanCropsObjective(
         model,
-        scans.sampler,
+        data.sampler,
         seed=options.seed,
         batch=options.batch or 1,
         crop=side,
         device=device,
         validation=stopping,
         synthetic=synthetic,
-        generated=scans.generated,
+        generated=data.generated,
         encoder=encoder,
         encoder_lr_scale=usual if options.encoder_lr_scale is None else options.encoder_lr_scale,
     )
     yield TrainingStage(STAGE, objective, _loop(options, steps[STAGE], 1e-4), stopping.facts)
 
 
-def _early_stopping(options: TrainFinetuneOptions, data: StartData, stage: str, device: torch.device) -> Any:
+def _early_stopping(options: TrainFinetuneOptions, data: FinetuneData, stage: str, device: torch.device) -> Any:
     from napari_synthseg.training.data.finetune_data import score
+    from napari_synthseg.training.engine.checkpoints import load_newest
     from napari_synthseg.training.objectives.finetune import EarlyStopping
 
     def validate(model: nn.Module) -> dict[str, Any]:
-        found = score(model, data.scans, device)
+        found = score(model, data, device)
         return {name: value for name, value in found.items() if name in ("score", "dice")}
 
-    stopping = EarlyStopping(validate, options.patience)
-    if options.resume:
-        stopping.resume(options.out, stage)
-    return stopping
+    begun = options.resume and checkpoint(options.out, stage).exists()
+    return EarlyStopping(validate, options.patience, load_newest(options.out, stage)[0] if begun else None)
 
 
 def _loop(options: TrainFinetuneOptions, steps: int, rate: float) -> Any:

@@ -118,8 +118,8 @@ class Learn2Synth(Recipe):
     ) -> Iterator[TrainingStage]:
         from napari_synthseg.networks.augmenter import build_augmenter
         from napari_synthseg.networks.unet import UNet3d
-        from napari_synthseg.training.data.cases import LabelledCrops, score_whole
-        from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
+        from napari_synthseg.training.data.cases import labelled_crops, score_whole
+        from napari_synthseg.training.data.synthetic import checked_crop, random_crops
         from napari_synthseg.training.engine.checkpoints import start_from
         from napari_synthseg.training.engine.loop import LoopOptions
         from napari_synthseg.training.objectives.learn2synth import Bilevel
@@ -133,8 +133,8 @@ class Learn2Synth(Recipe):
         objective = Bilevel(
             model,
             build_augmenter(options.augmenter, 3, options.sigma, options.varying),
-            RandomCrops(data.maps, data.priors, data.labels, **size),
-            LabelledCrops(data.labelled, **size) if data.labelled else None,
+            random_crops(data.maps, data.priors, data.labels, **size),
+            labelled_crops(data.labelled, **size) if data.labelled else None,
             seed=options.seed,
             device=device,
             validation=data.validation(score_whole, device),

@@ -194,13 +194,13 @@ def source(
     options: TrainPretrainOptions, model: Any, files: list[StandardizedFile], maps: list[LabelMap], device: torch.device
 ) -> CropSource:
     """Return crops of scans, of generated images, or of both."""
-    from napari_synthseg.training.data.crops import GeneratedCrops, MixedCrops, ScanCrops
+    from napari_synthseg.training.data.crops import generated_crops, mixed_crops, scan_crops
 
-    scans = ScanCrops(files, model.edge, device)
+    scans = scan_crops(files, model.edge, device)
     if not maps:
         return scans
-    generated = GeneratedCrops(maps, options.generative_model(), model.field, model.edge, model.spacing, device)
-    return MixedCrops(scans, generated, options.synthetic) if files else generated
+    generated = generated_crops(maps, options.generative_model(), model.field, model.edge, model.spacing, device)
+    return mixed_crops(scans, generated, options.synthetic) if files else generated
 
 
 def objective(options: TrainPretrainOptions, data: PretextData, device: torch.device) -> Pretext:

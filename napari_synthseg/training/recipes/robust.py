@@ -255,7 +255,7 @@ def _paper(
     from napari_synthseg.generator.presets import degradation
     from napari_synthseg.networks.registry import build
     from napari_synthseg.training.data.cases import degraded_scans, score_whole, worse, worse_cases
-    from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
+    from napari_synthseg.training.data.synthetic import checked_crop, random_crops
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives import tissues
     from napari_synthseg.training.objectives.crops import UNetCrops
@@ -276,10 +276,10 @@ def _paper(
     def score_tissues(net: Any, some: Any) -> Callable[[Any], dict[str, float]]:
         return lambda m: {"score": tissues.score_tissues(s1, net, labels, some, device)}
 
-    crops = RandomCrops(data.maps, data.priors, labels, **size)
+    crops = random_crops(data.maps, data.priors, labels, **size)
     view = tissues.tissues_of(labels, device)
     yield stage("s1", UNetCrops(s1, crops, classes, view=view, validation=score_tissues(None, plain), **common))
-    sample: Any = RandomCrops(data.maps, worse(data.priors, degradation()), labels, **size)
+    sample: Any = random_crops(data.maps, worse(data.priors, degradation()), labels, **size)
     if data.labelled:
         sample = degraded_scans(data.labelled, degradation(), spacing=1.0, **size)
     d = UNetCrops(

@@ -138,7 +138,7 @@ class SynthFM(Recipe):
         from napari_synthseg.generator.presets import shape_preset
         from napari_synthseg.networks.promptable import FrozenEncoder
         from napari_synthseg.training.data.prompts import BOX_SHARE
-        from napari_synthseg.training.data.scenes import EncodedScenes, Pool, PromptValidation
+        from napari_synthseg.training.data.scenes import EncodedScenes, PromptValidation
         from napari_synthseg.training.engine.loop import LoopOptions
         from napari_synthseg.training.objectives.prompts import PaperPrompts, PromptObjective
 
@@ -146,7 +146,7 @@ class SynthFM(Recipe):
         encoder = FrozenEncoder(data, quick_kind(device)).to(device)
         scenes = EncodedScenes(encoder, shape_preset(options.scenes), options.seed, device)
         size, every = (options.pool, options.scene_steps) if fast else (1, 1)
-        pool = Pool(scenes, size, every, options.workers)
+        pool = scenes.pool(size, every, options.workers)
         validation = PromptValidation(
             EncodedScenes(encoder, shape_preset("both"), VALIDATION_SEED, device),
             boxes=options.boxes and fast,

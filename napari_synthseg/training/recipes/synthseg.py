@@ -65,16 +65,6 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     """Sub-voxel positions, of eight, that a step of the second stage looks at (fast)."""
     low_quality: Probability = 0.0
     """Probability of an image of low quality, such as SynthSeg+ is trained on (fast)."""
-    prior_blur: Probability = 0.0
-    """Probability that the second stage sees a blurred answer of the first (fast)."""
-    prior_deform: Probability = 0.0
-    """Probability that it sees a deformed one (fast)."""
-    prior_erode: Probability = 0.0
-    """Probability that it sees one with an eroded structure (fast)."""
-    prior_swap: Probability = 0.0
-    """Probability that it sees one with two structures exchanged (fast)."""
-    prior_drop: Probability = 0.0
-    """Probability that it sees one without one of the structures (fast)."""
     second_pass: Probability = 0.0
     """Probability that it sees its own first answer, averaged with that of the first stage (fast)."""
     name: str = "synthseg-fast"
@@ -94,6 +84,7 @@ class SynthSeg(Recipe):
     options = TrainSynthSegOptions
     rank = 1
     renamed = {**Recipe.renamed, "locate_share": "locate_fraction"}
+    retired = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop")
     headline = ("preset", "seed")
     locates = True
 
@@ -162,7 +153,7 @@ def _fast(
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.locate_refine import LocateRefine
     from napari_synthseg.training.data.cases import NEAR, score_locator, score_refiner, worse
-    from napari_synthseg.training.data.synthetic import Heads, PriorErrors
+    from napari_synthseg.training.data.synthetic import Heads
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.distributed import process_group
     from napari_synthseg.training.engine.loop import LoopOptions
@@ -181,7 +172,6 @@ def _fast(
     if process_group().is_main and not begun:  # the others get the weights of the main process
         locate.set_position()
     yield TrainingStage("locate", locate, loop)
-    names = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop")
     refine = Refine(
         model,
         heads,
@@ -190,7 +180,6 @@ def _fast(
         positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
-        errors=PriorErrors(*(getattr(options, name) for name in names)),
         second_pass=options.second_pass,
         **common,
     )
@@ -202,7 +191,7 @@ def _paper(
 ) -> Iterator[TrainingStage]:
     from napari_synthseg.networks.unet import UNet3d
     from napari_synthseg.training.data.cases import score_whole
-    from napari_synthseg.training.data.synthetic import RandomCrops, checked_crop
+    from napari_synthseg.training.data.synthetic import checked_crop, random_crops
     from napari_synthseg.training.engine.checkpoints import start_from
     from napari_synthseg.training.engine.loop import LoopOptions
     from napari_synthseg.training.objectives.crops import UNetCrops
@@ -210,7 +199,7 @@ def _paper(
     model = UNet3d(data.labels, features=options.features)
     start_from(model, options.start_from)
     size = {"batch": options.batch or 1, "crop": checked_crop(options.crop, model.multiple)}
-    crops = RandomCrops(data.maps, data.priors, data.labels, **size, device=device)
+    crops = random_crops(data.maps, data.priors, data.labels, **size, device=device)
     scores = data.validation(score_whole, device)
     objective = UNetCrops(model, crops, data.labels, seed=options.seed, device=device, validation=scores)
     yield TrainingStage("unet", objective, LoopOptions.of(options, steps["unet"], 1e-4))

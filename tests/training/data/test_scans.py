@@ -16,7 +16,7 @@ from napari_synthseg.io import write_labels
 from napari_synthseg.training.data.finetune_data import maps_of_scans, single_structures
 from napari_synthseg.training.data.labelled_scans import find, hold_out, read_as_predicted, targets_for
 from napari_synthseg.training.data.scan_sampler import InputSpec, ScanSampler, mild, shown, with_targets
-from napari_synthseg.training.data.synthetic import TaskCrops
+from napari_synthseg.training.data.synthetic import task_crops
 from napari_synthseg.volume import Volume
 from tests.generator.builders import STILL
 from tests.training.builders import LABELS, write_scans
@@ -139,8 +139,8 @@ def test_label_maps_of_scans(raw) -> None:
 
 def test_synthetic_crops_have_the_network_s_channels(raw) -> None:
     maps = maps_of_scans(raw, LABELS)
-    image, truth = TaskCrops(maps, STILL, LABELS, "all", 32, 1.0, "cpu")(g())
+    image, truth = task_crops(maps, STILL, LABELS, "all", 32, 1.0, "cpu")(g())
     assert image.shape == (1, 1, 32, 32, 32) and truth.shape == (1, 32, 32, 32)
     assert set(truth.unique().tolist()) <= set(range(5)) and truth.max() > 0
-    four = TaskCrops(maps, STILL, anatomy.task_values("four"), "four", 32, 2.0, "cpu")(g())[1]
+    four = task_crops(maps, STILL, anatomy.task_values("four"), "four", 32, 2.0, "cpu")(g())[1]
     assert set(four.unique().tolist()) <= {0, 1, 3} and four.max() == 3  # white matter and cortex

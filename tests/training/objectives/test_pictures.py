@@ -13,7 +13,7 @@ from napari_synthseg.networks.augmenter import build_augmenter
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from napari_synthseg.networks.locate_refine import LocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
-from napari_synthseg.training.data.synthetic import Heads, RandomCrops
+from napari_synthseg.training.data.synthetic import Heads, random_crops
 from napari_synthseg.training.engine.loop import Objective, labelled_picture
 from napari_synthseg.training.objectives import tissues
 from napari_synthseg.training.objectives.crops import UNetCrops
@@ -38,8 +38,8 @@ def heads(maps) -> Heads:
     return Heads(maps, preset("fast"), LABELS, device="cpu")
 
 
-def crops(maps) -> RandomCrops:
-    return RandomCrops(maps, preset("fast"), LABELS, batch=2, crop=32, device="cpu")
+def crops(maps) -> random_crops:
+    return random_crops(maps, preset("fast"), LABELS, batch=2, crop=32, device="cpu")
 
 
 def shown(recipe) -> dict[str, np.ndarray]:

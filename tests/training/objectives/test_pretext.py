@@ -12,12 +12,9 @@ from napari_synthseg.training.objectives.pretext import SwinViews, cut_out, rand
 SIZES = {"edge": 64, "features": 12, "depths": (1, 1, 1, 1), "heads": (1, 1, 2, 2), "window": 4, "field": 64}
 
 
-class Ramps:
+def ramps(g: torch.Generator) -> torch.Tensor:
     """Crops that grow brighter from left to right, at a random slope."""
-
-    def draw(self, g: torch.Generator) -> torch.Tensor:
-        slope = torch.rand((), generator=g)
-        return (torch.linspace(0, 1, 64) * slope)[:, None, None].expand(64, 64, 64)
+    return (torch.linspace(0, 1, 64) * torch.rand((), generator=g))[:, None, None].expand(64, 64, 64)
 
 
 def test_holes_have_the_share_asked_for() -> None:
@@ -56,7 +53,7 @@ def test_three_losses_move_the_encoder() -> None:
     pytest.importorskip("monai")
     torch.manual_seed(0)
     model = SwinPretexts(SwinUnetr(1, **SIZES))
-    recipe = SwinViews(model, Ramps(), Ramps(), seed=1, batch=2, device="cpu")
+    recipe = SwinViews(model, ramps, ramps, seed=1, batch=2, device="cpu")
     loss, figures = recipe.loss(0)
     assert float(loss.detach()) == pytest.approx(sum(figures.values()), rel=1e-5)
     assert set(figures) == {"inpainting", "rotation", "contrast"}

@@ -11,7 +11,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.generator.labelmap import prepare, save
 from napari_synthseg.jobs import run
 from napari_synthseg.networks.unet import UNet3d
-from napari_synthseg.training.data.cases import LabelledCrops, Scores, ValidationCase
+from napari_synthseg.training.data.cases import Scores, ValidationCase, labelled_crops
 from napari_synthseg.training.engine.checkpoints import load_checkpoint
 from napari_synthseg.training.folder import checkpoint
 from napari_synthseg.training.recipe import recipes
@@ -132,7 +132,7 @@ def test_crops_hold_what_they_are_centred_on() -> None:
     channels = torch.zeros(32, 40, 32, dtype=torch.uint8)
     channels[0, 39, 16] = 1
     case = ValidationCase("a", torch.rand(32, 40, 32).half(), channels)
-    image, target = LabelledCrops([case], 16, 2, "cpu")(torch.Generator().manual_seed(0))
+    image, target = labelled_crops([case], crop=16, batch=2, device="cpu")(torch.Generator().manual_seed(0))
     assert image.shape == (2, 1, 16, 16, 16) and image.dtype == torch.float32
     assert target[0, 0, 15, 8] == 1
     assert torch.equal(image[0, 0, 0, 15], case.image[0, 39, 8:24].float())
