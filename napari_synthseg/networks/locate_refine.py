@@ -244,12 +244,8 @@ def _posteriors(
     On the CPU a few slices are worked on at a time, so that what is between the features and the posteriors (K float32
     numbers a voxel, a dozen times over) never leaves the caches: half of the time of doing it for all at once.
 
-    Args:
-        net: whose head to use.
-        features: (F, X, Y, Z) of each pass, `View.back`.
-        terms: what is added to the logits of each pass at a position in some slices, (K, slices, Y, Z), in the scan's
-            own channel order.
-        seen_by: the passes, the first of them of the scan as it is.
+    `features` (F, X, Y, Z) are those of each pass, `View.back`; `terms` gives what is added to the logits of each pass
+    at a position in some slices, (K, slices, Y, Z), in the scan's own channel order.
     """
     k, (channels, x, y, z) = net.n_labels, features[0].shape
     weight = net.head.weight.reshape(8, k, -1).to(features[0].dtype)

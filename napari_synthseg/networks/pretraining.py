@@ -164,12 +164,9 @@ def _convolution(inputs: int, outputs: int) -> nn.Sequential:
 
 
 def contrastive_loss(first: torch.Tensor, second: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
-    """Return SimCLR's loss (NT-Xent) of pairs of views of the same crops.
+    """Return SimCLR's loss (NT-Xent) of (B, C) vectors of two views of the same crops, B at least 2.
 
-    Args:
-        first: (B, C) vectors of one view of each crop, B at least 2.
-        second: (B, C) of the other.
-        temperature: divides the cosines.
+    The temperature divides the cosines.
     """
     count = len(first)
     vectors = F.normalize(torch.cat([first, second]).float(), dim=1)

@@ -23,15 +23,10 @@ _declared: list[Any] = []
 
 
 def import_torchvision() -> None:
-    """Import torchvision; where it cannot be imported for want of its operators, declare them and import it then.
+    """Import torchvision, which `timm` and `segment-anything` import; declare its operators if they are missing.
 
-    `timm` and `segment-anything` import torchvision, which refuses to be imported when its library was built for
-    another torch than the one at hand (a CPU torch beside a CUDA torchvision is the usual case): it registers shapes
-    for `torchvision::nms`, which then does not exist. Nothing here ever suppresses boxes, so it is enough that the
-    operators are declared. A torchvision that works is left alone; calling a declared operator fails.
-
-    Raises:
-        ImportError: torchvision is not installed.
+    It refuses to be imported when it was built for another torch than the one at hand (a CPU torch beside a CUDA
+    torchvision). Nothing here suppresses boxes, so it is enough that `nms` is declared; calling it fails.
     """
     try:
         import torchvision

@@ -105,11 +105,7 @@ class PriorOptions:
     """Priors to change, as name=value or name=low,high, for example slice_spacing_mm=5,5 slice_direction=axial."""
 
     def generative_model(self, usual: GenerativeModel | None = None) -> GenerativeModel:
-        """Return the generative model that the options name, or the usual one with the changes.
-
-        Raises:
-            InputError: priors cannot be found, read or used.
-        """
+        """Return the generative model that the options name, or the usual one with the changes."""
         from napari_synthseg.generator import presets
 
         if self.priors is None and usual is not None:
@@ -221,11 +217,7 @@ class Recipe(ABC):
         return folder.card_of(run)
 
     def read_options(self, values: Mapping[str, Any]) -> Any:
-        """Read options from a run's config, of this or an earlier version.
-
-        Raises:
-            InputError: a value belongs to no option, is missing or out of range.
-        """
+        """Read options from a run's config, of this or an earlier version; an `InputError` if they do not fit."""
         kept = {name: value for name, value in values.items() if name not in self.retired}
         return from_json(self.options, {self.renamed.get(name, name): value for name, value in kept.items()})
 

@@ -142,12 +142,7 @@ def sha256(path: Path) -> str:
 
 
 def read_json(path: Path) -> Any:
-    """Read a JSON file of bounded size and depth.
-
-    Raises:
-        ValueError: it is too large, nested too deeply, or no JSON.
-        OSError: it cannot be read.
-    """
+    """Read a JSON file of bounded size and depth; a `ValueError` if it is larger, deeper or no JSON."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"more than {MOST_BYTES >> 20} MB")
     try:

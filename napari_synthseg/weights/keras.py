@@ -278,11 +278,7 @@ def _foreign(layers: Layers) -> str:
 
 
 def describe(path: Path | str, labels: Sequence[int] | None = None) -> dict[str, Any]:
-    """Return the card of the network in a file, from its layers' shapes alone.
-
-    Raises:
-        InputError: the file holds no network of SynthSeg; the sentence says what it is.
-    """
+    """Return the card of the network in a file, from its layers' shapes alone; an `InputError` says what else it is."""
     with Layers(Path(path)) as layers:
         return recognize(layers, labels)
 

@@ -100,11 +100,7 @@ def standardized_steps(
 
 
 def unlabelled(folder: Path) -> list[Path]:
-    """Find the scans below a folder, except files named as labels.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Find the scans below a folder, except files named as labels; an `InputError` if there are none."""
     found = [path for path in find_scans([folder]) if not is_label_name(path)]
     if not found:
         raise InputError(f"{folder} contains label files only, by their names: give a folder of scans.")

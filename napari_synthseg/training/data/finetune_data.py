@@ -211,8 +211,7 @@ def starting_network(start: str, task: str, size: str = "paper") -> tuple[nn.Mod
     """Return the network to fine-tune, and the part of its card that describes how it is built and run.
 
     Args:
-        start: name or file of a segmentation network or of a pre-trained encoder, the folder of a run of
-            `train pretrain`, or a network that trains `from_scratch`.
+        start: a segmentation network, a pre-trained encoder, a run of `train pretrain`, or what trains `from_scratch`.
         task: one of `anatomy.TASKS`; sets the labels of a new network.
         size: "paper" or "small", of a network trained from scratch.
 

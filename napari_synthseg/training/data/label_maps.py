@@ -101,11 +101,7 @@ def read_data(
 
 
 def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
-    """Read label maps: a prepared `.npz`, or a folder of files.
-
-    Raises:
-        InputError: there are none.
-    """
+    """Read label maps: a prepared `.npz`, or a folder of files; an `InputError` if there are none."""
     yield Progress("reading label maps")
     if path.suffix == ".npz":
         return load(path)
@@ -123,10 +119,7 @@ def read_maps(path: Path) -> Generator[Progress, None, list[LabelMap]]:
 def table_values(labels: Volume, name: str) -> Volume:
     """Map the values of FreeSurfer's own segmentations of the brain to those of the label table.
 
-    Label maps of other organs, whose values are not those of the table, stay unchanged.
-
-    Raises:
-        InputError: a label map of the brain contains a few unknown values.
+    Label maps of other organs stay unchanged; an `InputError` names a few unknown values in one of the brain.
     """
     values = {int(value) for value in np.unique(labels.data)}
     unknown = anatomy.unknown_values(labels.data)

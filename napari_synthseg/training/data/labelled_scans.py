@@ -155,8 +155,7 @@ def hold_out(
 def usual_spacing(sizes: Sequence[tuple[Sequence[int], Sequence[float]]]) -> float:
     """Return the default voxel size, mm, for scans of these shapes (voxels) and spacings (mm).
 
-    It is the median of the scans' own, but coarser for very large scans. Above a fifth of a millimeter it is rounded
-    to a twentieth.
+    It is the median, coarser for very large scans, and above 0.2 mm a multiple of 0.05 mm.
     """
     edges = [float(np.prod(spacing)) ** (1 / 3) for _, spacing in sizes]
     sides = [float(np.prod(np.multiply(shape, spacing))) ** (1 / 3) for shape, spacing in sizes]
@@ -234,13 +233,9 @@ def counted(value: int, labels: Sequence[int], task: str) -> int | None:
 def make_targets(
     labels: Sequence[int], task: str, present: Iterable[int], unlabelled: Sequence[int] = ()
 ) -> LabelTargets:
-    """Return the targets of a network for scans that contain these values.
+    """Return the targets of a network for scans that contain these values (`counted`).
 
-    Args:
-        labels: the network's, sorted, background first.
-        task: one of `anatomy.TASKS`.
-        present: mapped values of the scans (`counted`).
-        unlabelled: labels of the network that the scans do not show completely.
+    `unlabelled` are labels of the network that the scans do not show completely.
 
     Raises:
         InputError: a label does not belong to the network, or nothing is left to learn.

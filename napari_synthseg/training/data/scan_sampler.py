@@ -106,16 +106,10 @@ def mild(strength: float, mirror: bool = False) -> GenerativeModel:
 def shown(
     scan: LabelledScan, change: Record, grid: Grid, partners: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sample an augmented scan on a grid around its middle, before intensities are rescaled.
-
-    Args:
-        scan: at 1 mm.
-        change: drawn by `mild`.
-        grid: of 1 mm, or of the scan's pooled voxels; mm from the scan's center.
-        partners: contralateral target of each target.
+    """Sample an augmented scan on a grid of 1 mm or of its pooled voxels, mm from its center.
 
     Returns:
-        (X, Y, Z) float32 intensities, 0 outside the scan, and (X, Y, Z) uint8 targets.
+        (X, Y, Z) float32 intensities, not rescaled, 0 outside the scan, and (X, Y, Z) uint8 targets.
     """
     pool = float(scan.pool) if grid.spacing > 1.0 else 1.0
     centre: Triple = tuple((c - (pool - 1) / 2) / pool for c in scan.centre)  # type: ignore[assignment]
@@ -188,13 +182,9 @@ class ScanSampler:
     def crop(
         self, side: int, generator: torch.Generator, spacing: float = 1.0, field_mm: float = FIELD_MM
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw a random crop for whole-scan networks: image in [0, 1] and targets.
+        """Draw a random crop of `side` voxels for whole-scan networks: image in [0, 1] and targets.
 
-        Args:
-            side: voxels along each side.
-            generator: random numbers.
-            spacing: of the voxels, mm.
-            field_mm: side of the box around the scan's center that the crop lies in.
+        It lies in a box of `field_mm` around the scan's center.
         """
         drawn = self.draw(generator)
         middle = self.place(drawn, side * spacing, max(field_mm - side * spacing, 0.0) / 2, generator)

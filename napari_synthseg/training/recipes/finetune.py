@@ -196,11 +196,7 @@ class Finetune(Recipe):
 
 
 def is_fast(start_from: str) -> bool:
-    """Tell from their card whether weights are of a fast network, which has two stages.
-
-    Raises:
-        InputError: there are no such weights.
-    """
+    """Tell from their card whether weights are of a fast network, which has two stages."""
     if from_scratch(start_from) or Path(start_from).expanduser().is_dir():  # a run of pre-training
         return False
     path = catalogue.find(start_from)

@@ -211,11 +211,7 @@ def divided(scan: RawScan, options: TrainOrganOptions, seed: int) -> Split:
 
 
 def label_names(labels: Sequence[int], file: Path | None) -> dict[int, LabelName]:
-    """Return the name of each label but the background: as in the file, else "label 1".
-
-    Raises:
-        InputError: the file names none of them.
-    """
+    """Return the name of each label but the background: as in the file (which must name some), else "label 1"."""
     from napari_synthseg.io import LabelName
     from napari_synthseg.io.labels import read_label_names
 

@@ -300,12 +300,7 @@ def _paper(
 def starting_weights(name: str | None, model: Any) -> LocateRefine | None:
     """Return the plain fast network that a robust one starts from, or None for random weights.
 
-    Args:
-        name: of weights, or a file; auto: those shipped, if they fit; none.
-        model: the robust one.
-
-    Raises:
-        InputError: there are no such weights, or their network, labels or sizes differ.
+    "auto" are the shipped weights, if they fit; an `InputError` refuses others whose labels or sizes differ.
     """
     from napari_synthseg.weights import store
 

@@ -297,8 +297,7 @@ def explain(error: BaseException) -> str:
 def lower_priority() -> None:
     """Raise the niceness of this process by NAPARI_SYNTHSEG_NICE (1 to 19); by default it has its fair share.
 
-    Linux may share its processors among sessions first (autogroup). A background run leads a session of its own, whose
-    niceness is left alone: lowered, it would starve on a busy machine.
+    The niceness of its session (autogroup) is left alone: lowered, it would starve on a busy machine.
     """
     nicer = os.environ.get("NAPARI_SYNTHSEG_NICE", "")
     if sys.platform != "win32" and nicer.isdecimal():

@@ -61,11 +61,7 @@ def all_runs() -> list[Path]:
 
 
 def find_run(wish: str | Path) -> Path:
-    """Find a run by its folder, or by the name of its folder.
-
-    Raises:
-        InputError: no run has this name, or several have.
-    """
+    """Find a run by its folder, or by the name of its folder; an `InputError` if not exactly one has it."""
     path = Path(wish).expanduser()
     if (path / folder.CONFIG).is_file():
         return path.absolute()
@@ -143,8 +139,7 @@ def read_config(run: Path) -> Config:
 def options_to_resume(run: Path, name: str) -> Any | None:
     """Return the options of a run of a recipe to resume, or None if the folder holds none and a new run begins there.
 
-    Raises:
-        InputError: it is a run of another recipe, or its options are of another version.
+    An `InputError` says that it is a run of another recipe or version.
     """
     check_recipe(run, name)
     return None if folder.recipe_of(run) is None else read_config(run).options
@@ -175,11 +170,7 @@ def check_steps(run: Path, stages: Mapping[str, int]) -> None:
 
 
 def create(name: str, options: Any) -> Path:
-    """Create a run of a recipe that `launch` can start, in the folder `options.out`, and return this folder.
-
-    Raises:
-        InputError: the folder holds a run already.
-    """
+    """Create a run of a recipe in the folder `options.out`, which it returns; an `InputError` if that holds a run."""
     out = options.out.expanduser().absolute()
     if (out / folder.CONFIG).exists():
         raise InputError(f"The folder {out} holds a run already: choose another name.")
@@ -205,12 +196,9 @@ def change(run: Path, **changes: Any) -> None:
 
 
 def duplicate(run: Path, wish: str = "", **changes: Any) -> Path:
-    """Create a run with the options of another one, without its checkpoints, and return its folder.
+    """Create a run with the options of another one but for some changes, without checkpoints; return its folder.
 
-    Args:
-        run: to take the options of.
-        wish: name of the new folder; by default the old one's, with a number.
-        changes: options with other values.
+    `wish` is the name of the new folder; by default the old one's, with a number.
     """
     config = read_config(run)
     out = new_folder(config.recipe, wish or run.name)
