@@ -51,7 +51,7 @@ def recipe_of(kind: str, crop: int = 48):
     if kind == "paper":
         return UNetCrops(UNet3d(LABELS, features=2), crops, LABELS, **common)
     view = tissues_found(UNet3d(5, features=2), LABELS, "cpu")
-    return UNetCrops(Denoiser(5), crops, range(5), view=view, **common)
+    return UNetCrops(Denoiser(5, features=2), crops, range(5), view=view, **common)
 
 
 @pytest.mark.parametrize("kind", ["locate", "refine", "paper", "denoise"])
