@@ -13,12 +13,12 @@ of ranks is counted.
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.scans import EvaluateOptions, evaluate_steps
@@ -26,11 +26,9 @@ from napari_synthseg.io import stem
 from napari_synthseg.jobs import Progress, titled
 
 SCORES = {
-    "dice": "Dice",
-    "sd95_mm": "SD95 (mm)",
-    "msd_mm": "mean distance (mm)",
+    "dice": "Dice", "sd95_mm": "SD95 (mm)", "msd_mm": "mean distance (mm)",
     "absolute_difference_percent": "volume off (%)",
-}
+}  # fmt: skip
 """Scores of a scan, means over its scored structures; what they are called."""
 HIGHER_IS_BETTER = ("dice",)
 OF_STRUCTURES = ("dice", "sd95_mm")
@@ -39,6 +37,9 @@ LEVEL = 0.05
 EXACT_UP_TO = 300
 _SAME = 9
 """Decimals: differences beyond are rounding errors."""
+
+Scores = Mapping[str, float]
+"""By scan."""
 
 
 def named_methods(words: Sequence[str], first: Path | None = None) -> dict[str, Path]:
@@ -76,8 +77,8 @@ def compare_steps(
     Returns:
         A dictionary ready for JSON: `truth`; `methods` (by name, what `evaluate_steps` says); `summary` (by score and
         method: `mean`, `std`, `median`, `scans`); `best` (by score: the method with the best mean over the scans that
-        all have, and whether it is `significantly` better than every other one); `tests` (of each score and two
-        methods, with `structure` None) and `structure_tests` (likewise, by structure); `common_scans`.
+        all have, and whether it is `significantly` better than every other one); `tests` (see `compare_pairs`; of each
+        score and two methods, with `structure` None) and `structure_tests` (likewise, by structure); `common_scans`.
 
     Raises:
         InputError: as `evaluate_steps`.
@@ -86,59 +87,57 @@ def compare_steps(
     for name, path in methods.items():
         ending = f" {name}" if len(methods) > 1 else ""
         results[name] = yield from titled(evaluate_steps(path, truth, options), after=ending)
+    means = {score: {name: means_by_scan(one, score) for name, one in results.items()} for score in SCORES}
+    pairs = len(results) * (len(results) - 1) // 2
+    tests = {score: _tests(of_scans, pairs, score) for score, of_scans in means.items()}
+    values = _scored_values(results)
+    by_structure = []
+    for score in OF_STRUCTURES:
+        for value in values:
+            of_scans = {name: _structure_by_scan(one, value, score) for name, one in results.items()}
+            by_structure += _tests(of_scans, pairs * len(values), score, value)
     return {
         "truth": str(truth),
         "methods": results,
-        "summary": {score: {name: _summary(one, score) for name, one in results.items()} for score in SCORES},
-        "best": {score: _best(results, score) for score in SCORES},
-        "tests": [_as_json(test, score) for score in SCORES for test in tests_of_means(results, score)],
-        "structure_tests": [_as_json(test, s, v) for s in OF_STRUCTURES for v, test in tests_of_structures(results, s)],
+        "summary": {
+            score: {name: _summary(list(one.values())) for name, one in of_scans.items()}
+            for score, of_scans in means.items()
+        },
+        "best": {score: _best(means[score], tests[score], score) for score in SCORES},
+        "tests": [test for some in tests.values() for test in some],
+        "structure_tests": by_structure,
         "common_scans": len(set.intersection(*({s["truth"] for s in one["scans"]} for one in results.values()))),
     }
 
 
-def tests_of_means(results: Mapping[str, dict[str, Any]], score: str) -> list[PairedTest]:
-    """Every two methods by a scan's mean score, corrected for the number of pairs of methods."""
-    of_scans = {name: means_by_scan(one, score) for name, one in results.items()}
-    return _tests(of_scans, len(results) * (len(results) - 1) // 2)
-
-
-def tests_of_structures(results: Mapping[str, dict[str, Any]], score: str) -> list[tuple[str, PairedTest]]:
-    """The same of single structures, by value; corrected for the pairs of methods and the structures too."""
-    values = _scored_values(results)
-    pairs = len(results) * (len(results) - 1) // 2
-    found = []
-    for value in values:
-        of_scans = {name: _structure_by_scan(one, value, score) for name, one in results.items()}
-        found += [(value, test) for test in _tests(of_scans, pairs * len(values))]
-    return found
-
-
-def _tests(of_scans: Mapping[str, Mapping[str, float]], comparisons: int) -> list[PairedTest]:
+def _tests(
+    of_scans: Mapping[str, Scores], comparisons: int, score: str, structure: str | None = None
+) -> list[dict[str, Any]]:
+    """Test every two methods on the scans that both have."""
     tests = []
-    for first, second in combinations(of_scans, 2):
-        both = [scan for scan in of_scans[first] if scan in of_scans[second]]
-        a, b = ([of_scans[name][scan] for scan in both] for name in (first, second))
-        tests.append(compare_pairs(first, second, a, b, comparisons))
+    for (first, one), (second, other) in combinations(of_scans.items(), 2):
+        both = [scan for scan in one if scan in other]
+        found = compare_pairs([one[scan] for scan in both], [other[scan] for scan in both], comparisons)
+        tests.append({"score": score, "structure": structure, "first": first, "second": second, **found})
     return tests
 
 
-def _best(results: Mapping[str, dict[str, Any]], score: str) -> dict[str, Any] | None:
-    """The method with the best mean over the scans that all have; None where there is nothing to choose from."""
-    of_scans = {name: means_by_scan(one, score) for name, one in results.items()}
+def _best(of_scans: Mapping[str, Scores], tests: list[dict[str, Any]], score: str) -> dict[str, Any] | None:
+    """The method with the best mean over the scans that all have; None if there is nothing to choose from."""
     shared = [scan for scan in next(iter(of_scans.values()), {}) if all(scan in one for one in of_scans.values())]
     if len(of_scans) < 2 or not shared:
         return None
     sign = 1 if score in HIGHER_IS_BETTER else -1
     name = max(of_scans, key=lambda name: sign * float(np.mean([of_scans[name][scan] for scan in shared])))
-    against = [test for test in tests_of_means(results, score) if name in (test.first, test.second)]
-    ahead = [sign * (test.median_difference or 0) * (1 if test.first == name else -1) > 0 for test in against]
-    better = all(test.significant and wins for test, wins in zip(against, ahead, strict=True))
+    better = all(
+        test["significant"] and sign * test["median_difference"] * (1 if test["first"] == name else -1) > 0
+        for test in tests
+        if name in (test["first"], test["second"])
+    )
     return {"method": name, "significantly": better}
 
 
-def _summary(result: dict[str, Any], score: str) -> dict[str, Any]:
-    known = list(means_by_scan(result, score).values())
+def _summary(known: list[float]) -> dict[str, Any]:
     if not known:
         return {"mean": None, "std": None, "median": None, "scans": 0}
     std = float(np.std(known, ddof=1)) if len(known) > 1 else None
@@ -157,80 +156,38 @@ def _structure_by_scan(result: dict[str, Any], value: str, score: str) -> dict[s
 
 def _scored_values(results: Mapping[str, dict[str, Any]]) -> list[str]:
     """Structures that enter the means of some method, and that some scan holds."""
-    found: dict[str, None] = {}
-    for one in results.values():
-        found |= {v: None for v, s in one["structures"].items() if s["scored"] and s["dice"] is not None}
-    return sorted(found, key=int)
+    structures = [item for one in results.values() for item in one["structures"].items()]
+    return sorted({v for v, s in structures if s["scored"] and s["dice"] is not None}, key=int)
 
 
-def _as_json(test: PairedTest, score: str, structure: str | None = None) -> dict[str, Any]:
-    extra = {"corrected_p": test.corrected_p, "significant": test.significant, "possible": test.possible}
-    return {"score": score, "structure": structure, **asdict(test), **extra}
-
-
-# --- tests ------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class PairedTest:
-    """Two methods on the same scans.
-
-    Attributes:
-        first: name of a method.
-        second: name of the other.
-        scans: that both have a score for.
-        equal: those of them in which the two scores are equal.
-        median_difference: of first - second; None without scans.
-        p: of the test, not corrected; None where no scan tells the two apart.
-        comparisons: how many tests are made together.
-        smallest_p: the least p that so many unequal scans could give.
-    """
-
-    first: str
-    second: str
-    scans: int
-    equal: int
-    median_difference: float | None
-    p: float | None
-    comparisons: int
-    smallest_p: float
-
-    @property
-    def corrected_p(self) -> float | None:
-        """Bonferroni: p times the number of comparisons, at most 1."""
-        return None if self.p is None else min(1.0, self.p * self.comparisons)
-
-    @property
-    def significant(self) -> bool:
-        """Whether the corrected p is below 5 %."""
-        return self.corrected_p is not None and self.corrected_p < LEVEL
-
-    @property
-    def possible(self) -> bool:
-        """Whether so many scans could show a difference at all."""
-        return self.smallest_p * self.comparisons < LEVEL
-
-
-def compare_pairs(first: str, second: str, a: Sequence[float], b: Sequence[float], comparisons: int = 1) -> PairedTest:
+def compare_pairs(a: Sequence[float], b: Sequence[float], comparisons: int = 1) -> dict[str, Any]:
     """Test whether two methods differ, by their scores `a` and `b` of the same scans in the same order.
+
+    Returns:
+        `scans`; `equal` (those with equal scores); `median_difference` (a - b; None without scans); `p` (None if no
+        scan tells the two apart), `corrected_p` (Bonferroni: times the `comparisons` that are made together) and
+        `significant` (below 5 %); `smallest_p` that so many unequal scans could give, and whether a difference is
+        `possible` with that.
 
     Raises:
         ValueError: the two differ in length.
     """
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} scores of {first} cannot be paired with {len(b)} of {second}.")
-    differences = np.round(np.asarray(a, float) - np.asarray(b, float), _SAME)
+    differences = np.round([x - y for x, y in zip(a, b, strict=True)], _SAME)
     unequal = differences[differences != 0]
-    return PairedTest(
-        first=first,
-        second=second,
-        scans=len(differences),
-        equal=len(differences) - len(unequal),
-        median_difference=float(np.median(differences)) if len(differences) else None,
-        p=signed_rank_p(unequal) if len(unequal) else None,
-        comparisons=comparisons,
-        smallest_p=min(1.0, 2.0 ** (1 - len(unequal))),
-    )
+    p = signed_rank_p(unequal) if len(unequal) else None
+    corrected = None if p is None else min(1.0, p * comparisons)
+    smallest = min(1.0, 2.0 ** (1 - len(unequal)))
+    return {
+        "scans": len(differences),
+        "equal": len(differences) - len(unequal),
+        "median_difference": float(np.median(differences)) if len(differences) else None,
+        "p": p,
+        "comparisons": comparisons,
+        "smallest_p": smallest,
+        "corrected_p": corrected,
+        "significant": corrected is not None and corrected < LEVEL,
+        "possible": smallest * comparisons < LEVEL,
+    }
 
 
 def signed_rank_p(differences: np.ndarray) -> float:
@@ -239,8 +196,6 @@ def signed_rank_p(differences: np.ndarray) -> float:
     Args:
         differences: (N,), at least one, none of them 0.
     """
-    from scipy import stats
-
     if len(differences) > EXACT_UP_TO:
         return float(stats.wilcoxon(differences, correction=True).pvalue)
     doubled = np.rint(2 * stats.rankdata(np.abs(differences))).astype(int)  # whole numbers, where ties share ranks
@@ -252,10 +207,3 @@ def signed_rank_p(differences: np.ndarray) -> float:
         chances = (chances + moved) / 2
     found = int(doubled[differences > 0].sum())
     return float(min(1.0, 2 * min(chances[: found + 1].sum(), chances[found:].sum())))
-
-
-def shown_p(p: float | None) -> str:
-    """A p-value in a sentence: "0.031", "< 0.001"."""
-    if p is None:
-        return "-"
-    return "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"

@@ -66,7 +66,7 @@ def evaluate(
         (a, b), notes = in_table(a, b, names, keep=asked or ())
     chosen = list(anatomy.predicted_values()[1:]) if asked is None else asked
     scored = set(chosen) if asked is not None else {s.value for s in anatomy.table() if s.evaluated}
-    found = scores(a, b, spacing, chosen, scored)
+    found = run(scores_steps(a, b, spacing, chosen, scored))
     return {**found, "notes": notes, "lacking": lacking([found["structures"]], names)}
 
 
@@ -79,18 +79,23 @@ def in_table(
         Both arrays (X, Y, Z), and a sentence on each in which something was mapped.
     """
     mapped, notes = [], []
+
+    def listed(found: Sequence[int]) -> str:
+        return ", ".join(map(str, found[:6])) + (", ..." if len(found) > 6 else "")
+
     for labels, name in ((a, names[0]), (b, names[1])):
         labels, found = anatomy.from_freesurfer(labels, keep=keep, predicted=True)
         mapped.append(labels)
         if found:
-            listed = ", ".join(map(str, list(found)[:6])) + (", ..." if len(found) > 6 else "")
             notes.append(
-                f"{name} holds values of FreeSurfer's aseg or aparc ({listed}), which were taken for the structures "
-                "that a network predicts, such as parts of the cortex for cortex, the corpus callosum for white matter."
+                f"{name} holds values of FreeSurfer's aseg or aparc ({listed(list(found))}), which were taken for the "
+                "structures that a network predicts, such as parts of the cortex for cortex, the corpus callosum for "
+                "white matter."
             )
         if unknown := [v for v in map(int, np.unique(labels)) if not anatomy.known(v) and v not in keep]:
-            listed = ", ".join(map(str, unknown[:6])) + (", ..." if len(unknown) > 6 else "")
-            notes.append(f"{name} holds values of no structure of the brain ({listed}), which were not scored.")
+            notes.append(
+                f"{name} holds values of no structure of the brain ({listed(unknown)}), which were not scored."
+            )
     return (mapped[0], mapped[1]), notes
 
 
@@ -115,14 +120,10 @@ def lacking(scans: Sequence[Mapping[str, Mapping[str, Any]]], names: tuple[str, 
     return said
 
 
-def scores(a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]) -> dict[str, Any]:
-    """The result of `evaluate` for two integer arrays (X, Y, Z) on one grid of a given spacing (mm)."""
-    return run(scores_steps(a, b, spacing, values, scored))
-
-
 def scores_steps(
     a: np.ndarray, b: np.ndarray, spacing: ArrayLike, values: list[int], scored: set[int]
 ) -> Generator[Progress, None, dict[str, Any]]:
+    """The scores of `evaluate` for two integer arrays (X, Y, Z) on one grid of a given spacing (mm)."""
     boxes = boxes_of(a, b, values)
     structures: dict[str, dict[str, Any]] = {}
     for done, value in enumerate(values):
@@ -201,18 +202,16 @@ def aligned(pred: Volume, truth: Volume, names: tuple[str, str]) -> tuple[np.nda
 
 
 def _whole(data: np.ndarray, name: str) -> np.ndarray:
-    if np.issubdtype(data.dtype, np.integer) or data.dtype == bool:
-        return data.astype(np.int32)
-    if not np.all(np.isfinite(data)) or np.any(data != np.round(data)):
+    exact = np.issubdtype(data.dtype, np.integer) or data.dtype == bool
+    if not exact and not (np.isfinite(data).all() and (data == np.round(data)).all()):
         raise InputError(f"{name} holds values that are not whole numbers: give a label map, not an image.")
     return data.astype(np.int32)
 
 
 def _grid(volume: Volume) -> str:
-    shape = " x ".join(str(n) for n in volume.shape)
     spacing = " x ".join(f"{x:.3g}" for x in volume.spacing)
     origin = ", ".join(f"{x:.4g}" for x in volume.affine[:3, 3])
-    return f"{shape} voxels of {spacing} mm from ({origin})"
+    return f"{' x '.join(map(str, volume.shape))} voxels of {spacing} mm from ({origin})"
 
 
 def _surface(mask: np.ndarray) -> np.ndarray:
@@ -241,12 +240,10 @@ def boxes_of(a: np.ndarray, b: np.ndarray, values: list[int]) -> dict[int, tuple
 def _mean(structures: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """Means over the scored structures that either label map holds, and which of them one does not hold."""
     scored = {v: s for v, s in structures.items() if s["scored"] and s["dice"] is not None}
-    differences = [abs(s["difference_percent"]) for s in scored.values() if s["difference_percent"] is not None]
+    sizes = [s["difference_percent"] for s in scored.values()]
     return {
-        "dice": mean_known(s["dice"] for s in scored.values()),
-        "sd95_mm": mean_known(s["sd95_mm"] for s in scored.values()),
-        "msd_mm": mean_known(s["msd_mm"] for s in scored.values()),
-        "absolute_difference_percent": mean_known(differences),
+        **{score: mean_known(s[score] for s in scored.values()) for score in ("dice", "sd95_mm", "msd_mm")},
+        "absolute_difference_percent": mean_known(None if size is None else abs(size) for size in sizes),
         "structures": len(scored),
         "missing": [int(v) for v, s in scored.items() if s["volume_mm3"] == 0],
         "extra": [int(v) for v, s in scored.items() if s["truth_volume_mm3"] == 0],
@@ -290,9 +287,8 @@ def asymmetry_index(left: float, right: float) -> float | None:
 def side_pairs(values: Iterable[int]) -> list[tuple[int, int]]:
     """The (left, right) values of the structures of which both sides are among `values`, sorted by the left one."""
     there = {int(v) for v in values}
-    left = (v for v in sorted(there) if anatomy.known(v) and anatomy.structure(v).side == "left")
-    pairs = ((v, anatomy.structure(v).contralateral) for v in left)
-    return [(one, other) for one, other in pairs if other != one and other in there]
+    known = [anatomy.structure(v) for v in sorted(there) if anatomy.known(v)]
+    return [(s.value, s.contralateral) for s in known if s.side == "left" and s.contralateral in there - {s.value}]
 
 
 def asymmetries(volumes: Mapping[int, float]) -> dict[int, float]:
@@ -325,16 +321,11 @@ def compare_volumes(
             [(p.get(value, 0.0), t[value]) for p, t in zip(pred, truth, strict=True) if t.get(value, 0) > 0]
         )
         difference = 100.0 * (pairs[:, 0] - pairs[:, 1]) / pairs[:, 1]
+        varies = len(pairs) > 2 and (np.ptp(pairs, 0) > 0).all()
         out[value] = {
             "scans": len(pairs),
             "difference_percent": float(difference.mean()),
             "absolute_difference_percent": float(np.abs(difference).mean()),
-            "correlation": _pearson(pairs[:, 0], pairs[:, 1]),
+            "correlation": float(np.corrcoef(pairs.T)[0, 1]) if varies else None,
         }
     return out
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float | None:
-    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        return None
-    return float(np.corrcoef(x, y)[0, 1])

@@ -6,13 +6,14 @@ quartiles, whiskers reach the last score within 1.5 times their distance, and wh
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from napari_synthseg import anatomy
 from napari_synthseg.atomic_io import placed
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.comparison import LEVEL, SCORES, means_by_scan, shown_p
+from napari_synthseg.evaluation.comparison import LEVEL, SCORES, means_by_scan
 from napari_synthseg.evaluation.scans import left_out, table
 from napari_synthseg.io import stem
 
@@ -24,23 +25,15 @@ TSV_HEADER = (
     "method", "scan", "index", "name", "scored", "dice", "sd95_mm", "msd_mm", "volume_mm3", "truth_volume_mm3",
     "difference_percent", "absolute_difference_percent",
 )  # fmt: skip
-MEAN = "mean of scored"
-SHORT = {"dice": "Dice", "sd95_mm": "SD95"}
+Rows = Sequence[Sequence[str]]
 
 
 def as_text(found: dict[str, Any]) -> str:
     """For the terminal: the full table of a single method; of several their means and what the tests say."""
     if len(found["methods"]) == 1:
         return table(next(iter(found["methods"].values())))
-    width = max(len(name) for name in found["methods"]) + 2
-    lines = [f"{'method':<{width}}{'scans':>6}" + "".join(f"{name:>20}" for name in SCORES.values())]
-    for name in found["methods"]:
-        cells = "".join(f"{_mean_and_std(found, score, name):>20}" for score in SCORES)
-        lines.append(f"{name:<{width}}{_scans(found, name):>6}{cells}")
-    lines += ["", *_tests_text(found), "", *sentences(found)]
-    for name, result in found["methods"].items():
-        lines += [f"{name}: {line}" for line in left_out(result)]
-    return "\n".join(lines)
+    lines = [*_aligned(_summary(found)), "", *_aligned(_tests(found)), "", *sentences(found)]
+    return "\n".join(lines + _all_left_out(found))
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
@@ -59,7 +52,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
                 f"{unequal} or fewer unequal scans cannot show a difference here, however large it is: the least "
                 f"corrected p is {shown_p(min(1.0, 2.0 ** (1 - unequal) * few[0]['comparisons']))}."
             )
-    if len({_scans(found, name) for name in found["methods"]} | {found["common_scans"]}) > 1:
+    if len({len(one["scans"]) for one in found["methods"].values()} | {found["common_scans"]}) > 1:
         said.append(
             "The methods have not the same scans: each mean is over its own, tests are over those of both "
             f"({found['common_scans']} scans have all)."
@@ -68,52 +61,97 @@ def sentences(found: dict[str, Any]) -> list[str]:
 
 
 def as_markdown(found: dict[str, Any]) -> str:
-    """A report: means of each method, tests, structures, and what was left out."""
-    parts = ["# Evaluation", f"Against {found['truth']}.", *summary_table(found)]
-    if found["tests"]:
-        parts += ["## Tests", _tests_table(found), *sentences(found)]
-    parts += ["## Structures", structures_table(found)]
-    if found["structure_tests"]:
-        parts += ["Structures in which two methods differ:", _structures_that_differ(found)]
-    lines = [f"- {name}: {line}" for name, result in found["methods"].items() for line in left_out(result)]
-    if lines:
-        parts += ["## Left out", "\n".join(lines)]
-    return "\n\n".join(parts) + "\n"
+    """A report: means of each method (the best in bold, starred if significant), tests, structures, what was left out.
 
-
-def summary_table(found: dict[str, Any]) -> list[str]:
-    """Markdown: mean and standard deviation over scans of each method; the best in bold, starred where significant."""
-    lines = [f"| method | scans | {' | '.join(SCORES.values())} |", f"|---|---|{'---|' * len(SCORES)}"]
-    for name in found["methods"]:
-        cells = [_marked(found, score, name) for score in SCORES]
-        lines.append(f"| {_cell(name)} | {_scans(found, name)} | {' | '.join(cells)} |")
+    Structures have Dice, SD95 and volume difference of every method; * marks what enters the means.
+    """
     note = "Means over scans (standard deviation) of each scan's mean over its scored structures."
     if any(found["best"].values()):
         note += " Bold: the best; with a star: significantly better than every other method."
-    return ["\n".join(lines), note]
+    parts = ["# Evaluation", f"Against {found['truth']}.", _markdown(_summary(found, marked=True)), note]
+    if found["tests"]:
+        parts += ["## Tests", _markdown(_tests(found)), *sentences(found)]
+    parts += ["## Structures", _markdown(_structures(found))]
+    if found["structure_tests"]:
+        parts += ["Structures in which two methods differ:", _structures_that_differ(found)]
+    if lines := _all_left_out(found):
+        parts += ["## Left out", "\n".join(f"- {line}" for line in lines)]
+    return "\n\n".join(parts) + "\n"
 
 
-def structures_table(found: dict[str, Any]) -> str:
-    """Markdown: for every structure and method Dice, SD95 and volume difference; * marks what enters the means."""
-    names = list(found["methods"])
-    heads = [
-        f"{_cell(n) + ', ' if len(names) > 1 else ''}{what}" for n in names for what in ("Dice", "SD95", "volume %")
-    ]
-    lines = [f"| structure | {' | '.join(heads)} |", f"|---|{'---|' * len(heads)}"]
-    rows: dict[str, dict[str, Any]] = {}
-    for result in found["methods"].values():
-        rows |= {v: s for v, s in result["structures"].items() if s["dice"] is not None and v not in rows}
-    for value in sorted(rows, key=int):
+def _all_left_out(found: dict[str, Any]) -> list[str]:
+    return [f"{name}: {line}" for name, result in found["methods"].items() for line in left_out(result)]
+
+
+def _summary(found: dict[str, Any], marked: bool = False) -> Rows:
+    """Mean and standard deviation over scans of each method."""
+    rows = [["method", "scans", *SCORES.values()]]
+    for name, result in found["methods"].items():
         cells = []
+        for score, digits in DIGITS.items():
+            one, best = found["summary"][score][name], found["best"][score]
+            text = _number(one["mean"], digits) or "-"
+            text += "" if one["std"] is None else f" ({one['std']:.{digits}f})"
+            if marked and best is not None and best["method"] == name:
+                text = f"**{text}**{' *' if best['significantly'] else ''}"
+            cells.append(text)
+        rows.append([name, str(len(result["scans"])), *cells])
+    return rows
+
+
+def _tests(found: dict[str, Any]) -> Rows:
+    rows = [["score", "methods", "scans", "equal", "median difference", "p", "corrected p", ""]]
+    for test in found["tests"]:
+        rows.append([
+            SCORES[test["score"]], f"{test['first']} - {test['second']}", str(test["scans"]), str(test["equal"]),
+            _number(test["median_difference"], DIGITS[test["score"]] + 1, "+"), shown_p(test["p"]),
+            shown_p(test["corrected_p"]), "significant" if test["significant"] else "",
+        ])  # fmt: skip
+    return rows
+
+
+def _structures(found: dict[str, Any]) -> Rows:
+    several = len(found["methods"]) > 1
+    heads = [f"{n}, {what}" if several else what for n in found["methods"] for what in ("Dice", "SD95", "volume %")]
+    rows = [["structure", *heads]]
+    named: dict[str, dict[str, Any]] = {}
+    for result in found["methods"].values():
+        named = {v: s for v, s in result["structures"].items() if s["dice"] is not None} | named
+    for value in sorted(named, key=int):
+        cells = [f"{named[value]['name']}{' *' if named[value]['scored'] else ''}"]
         for result in found["methods"].values():
             s = result["structures"].get(value, {})
-            cells += [
-                _number(s.get("dice"), 3),
-                _number(s.get("sd95_mm"), 2),
-                _number(s.get("difference_percent"), 1, "+"),
-            ]
-        lines.append(f"| {_cell(rows[value]['name'])}{' *' if rows[value]['scored'] else ''} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+            cells += [_number(s.get("dice"), 3), _number(s.get("sd95_mm"), 2)]
+            cells.append(_number(s.get("difference_percent"), 1, "+"))
+        rows.append(cells)
+    return rows
+
+
+def _structures_that_differ(found: dict[str, Any]) -> str:
+    names = {v: s["name"] for result in found["methods"].values() for v, s in result["structures"].items()}
+    lines = [
+        f"- {names[test['structure']]}, {SCORES[test['score']].removesuffix(' (mm)')}: "
+        f"{_cell(test['first'])} - {_cell(test['second'])} {_number(test['median_difference'], 4, '+')}, "
+        f"corrected p = {shown_p(test['corrected_p'])}"
+        for test in found["structure_tests"]
+        if test["significant"]
+    ]
+    most = max(test["comparisons"] for test in found["structure_tests"])
+    none = f"- none, in {len(found['structure_tests'])} tests (corrected for {most} comparisons a score)"
+    return "\n".join(lines or [none])
+
+
+def _aligned(rows: Rows) -> list[str]:
+    """Align columns: those before the count of scans to the left, figures to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    texts = rows[0].index("scans")
+    cells = [[f"{cell:{'<' if i < texts else '>'}{widths[i]}}" for i, cell in enumerate(row)] for row in rows]
+    return ["  ".join(row).rstrip() for row in cells] if rows[1:] else []
+
+
+def _markdown(rows: Rows) -> str:
+    lines = [f"| {' | '.join(map(_cell, row))} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
 def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
@@ -121,79 +159,22 @@ def rows_of_scans(found: dict[str, Any]) -> list[list[str]]:
     rows: list[list[str]] = [list(TSV_HEADER)]
     for method, result in found["methods"].items():
         for scan in result["scans"]:
-            first = [method, stem(scan["truth"])]
-            mean = scan["mean"]
-            figures = [_number(mean[key], 6) for key in ("dice", "sd95_mm", "msd_mm")]
-            rows.append(
-                [*first, "", MEAN, "yes", *figures, "", "", "", _number(mean["absolute_difference_percent"], 3)]
-            )
-            for value, s in scan["structures"].items():
-                if s["dice"] is not None:
-                    off = s["difference_percent"]
-                    scores = [_number(s[key], 6) for key in ("dice", "sd95_mm", "msd_mm")]
-                    volumes = [_number(s[key], 3) for key in ("volume_mm3", "truth_volume_mm3", "difference_percent")]
-                    scored = "yes" if s["scored"] else "no"
-                    size = _number(None if off is None else abs(off), 3)
-                    rows.append([*first, value, s["name"], scored, *scores, *volumes, size])
+            means = {"name": "mean of scored", "scored": True, **scan["mean"]}
+            for value, one in {"": means, **scan["structures"]}.items():
+                if value and one["dice"] is None:
+                    continue
+                off = one.get("difference_percent")
+                size = one["absolute_difference_percent"] if not value else None if off is None else abs(off)
+                scores = [_number(one[key], 6) for key in ("dice", "sd95_mm", "msd_mm")]
+                volumes = [_number(one.get(key), 3) for key in ("volume_mm3", "truth_volume_mm3", "difference_percent")]
+                first = [method, stem(scan["truth"]), value, one["name"], "yes" if one["scored"] else "no"]
+                rows.append([*first, *scores, *volumes, _number(size, 3)])
     return rows
 
 
-def _tests_table(found: dict[str, Any]) -> str:
-    lines = [
-        "| score | methods | scans | equal | median difference | p | corrected p | |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for test in found["tests"]:
-        digits = DIGITS[test["score"]] + 1
-        cells = [
-            SCORES[test["score"]], f"{_cell(test['first'])} - {_cell(test['second'])}", str(test["scans"]),
-            str(test["equal"]), _number(test["median_difference"], digits, "+"), shown_p(test["p"]),
-            shown_p(test["corrected_p"]), "significant" if test["significant"] else "",
-        ]  # fmt: skip
-        lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
-
-
-def _tests_text(found: dict[str, Any]) -> list[str]:
-    names = {(t["first"], t["second"]): f"{t['first']} - {t['second']}" for t in found["tests"]}
-    width = max((len(name) for name in names.values()), default=0) + 2
-    lines = [f"{'score':<20}{'methods':<{width}}{'scans':>6}{'equal':>6}{'median diff.':>14}{'p':>9}{'corrected':>11}"]
-    for t in found["tests"]:
-        median = _number(t["median_difference"], DIGITS[t["score"]] + 1, "+")
-        p = f"{shown_p(t['p']):>9}{shown_p(t['corrected_p']):>11}{' *' if t['significant'] else ''}"
-        what = f"{SCORES[t['score']]:<20}{names[t['first'], t['second']]:<{width}}"
-        lines.append(f"{what}{t['scans']:>6}{t['equal']:>6}{median:>14}{p}")
-    return lines if found["tests"] else []
-
-
-def _structures_that_differ(found: dict[str, Any]) -> str:
-    names = {v: s["name"] for result in found["methods"].values() for v, s in result["structures"].items()}
-    lines = [
-        f"- {names[test['structure']]}, {SHORT[test['score']]}: {_cell(test['first'])} - {_cell(test['second'])} "
-        f"{_number(test['median_difference'], 4, '+')}, corrected p = {shown_p(test['corrected_p'])}"
-        for test in found["structure_tests"]
-        if test["significant"]
-    ]
-    counts = {test["comparisons"] for test in found["structure_tests"]}
-    none = f"- none, in {len(found['structure_tests'])} tests (corrected for {max(counts)} comparisons a score)"
-    return "\n".join(lines or [none])
-
-
-def _marked(found: dict[str, Any], score: str, name: str) -> str:
-    text, best = _mean_and_std(found, score, name), found["best"][score]
-    if best is None or best["method"] != name:
-        return text
-    return f"**{text}**{' *' if best['significantly'] else ''}"
-
-
-def _mean_and_std(found: dict[str, Any], score: str, name: str) -> str:
-    one, digits = found["summary"][score][name], DIGITS[score]
-    mean = _number(one["mean"], digits) or "-"
-    return mean if one["std"] is None else f"{mean} ({one['std']:.{digits}f})"
-
-
-def _scans(found: dict[str, Any], name: str) -> int:
-    return len(found["methods"][name]["scans"])
+def shown_p(p: float | None) -> str:
+    """A p-value in a sentence: "0.031", "< 0.001"."""
+    return "-" if p is None else "< 0.001" if p < 0.001 else f"{p:.2g}" if p < 0.1 else f"{p:.2f}"
 
 
 def _number(figure: float | None, digits: int, sign: str = "") -> str:
@@ -207,7 +188,6 @@ def _cell(text: str) -> str:
 # --- box plots --------------------------------------------------------------------------------------------------------
 
 ENDINGS = (".png", ".svg", ".pdf")
-MEDIANS = {"color": "black"}
 MOST_STRUCTURES = 40
 """Of labels that are no brain's there may be hundreds: the first ones are drawn."""
 
@@ -252,20 +232,16 @@ def scores_of_structures(found: dict[str, Any], score: str) -> dict[str, dict[st
         for scan in result["scans"]:
             for value, s in scan["structures"].items():
                 if s["scored"] and s[score] is not None:
-                    groups.setdefault(_without_side(int(value), s["name"]), {}).setdefault(method, []).append(s[score])
+                    sided = anatomy.known(int(value)) and anatomy.structure(int(value)).side in ("left", "right")
+                    name = s["name"].removeprefix("Left-").removeprefix("Right-") if sided else s["name"]
+                    groups.setdefault(name, {}).setdefault(method, []).append(s[score])
     return dict(list(groups.items())[:MOST_STRUCTURES])
-
-
-def _without_side(value: int, name: str) -> str:
-    sided = anatomy.known(value) and anatomy.structure(value).side in ("left", "right")
-    return name.removeprefix("Left-").removeprefix("Right-") if sided else name
 
 
 def _draw_methods(axis: Axes, found: dict[str, Any], score: str) -> None:
     of_scans = {name: list(means_by_scan(result, score).values()) for name, result in found["methods"].items()}
-    boxes = axis.boxplot(list(of_scans.values()), patch_artist=True, widths=0.6, medianprops=MEDIANS)
-    for number, box in enumerate(boxes["boxes"]):
-        box.set(facecolor=f"C{number}", alpha=0.6)
+    for number, scores in enumerate(of_scans.values()):
+        _draw_box(axis, [scores], [number + 1], 0.6, number)
     axis.set_xticks(range(1, len(of_scans) + 1), list(of_scans), rotation=30 if len(of_scans) > 1 else 0, fontsize=8)
     axis.set_title(SCORES[score], fontsize=10)
     axis.grid(axis="y", alpha=0.3)
@@ -275,15 +251,17 @@ def _draw_structures(axis: Axes, groups: dict[str, dict[str, list[float]]], meth
     width = 0.8 / len(methods)
     for number, method in enumerate(methods):
         places = [i + (number - (len(methods) - 1) / 2) * width for i in range(len(groups))]
-        boxes = axis.boxplot(
-            [one.get(method, []) for one in groups.values()], positions=places, widths=0.85 * width, patch_artist=True,
-            flierprops={"markersize": 3}, manage_ticks=False, medianprops=MEDIANS,
-        )  # fmt: skip
-        for box in boxes["boxes"]:
-            box.set(facecolor=f"C{number}", alpha=0.6)
+        _draw_box(axis, [one.get(method, []) for one in groups.values()], places, 0.85 * width, number)
         axis.plot([], [], "s", color=f"C{number}", label=method)
     axis.set_xticks(range(len(groups)), list(groups), rotation=45, ha="right", fontsize=8)
     axis.set_ylabel("Dice")
     axis.grid(axis="y", alpha=0.3)
     if len(methods) > 1:
         axis.legend(fontsize=8)
+
+
+def _draw_box(axis: Axes, scores: list[list[float]], places: Sequence[float], width: float, number: int) -> None:
+    boxes = axis.boxplot(scores, positions=places, widths=width, patch_artist=True, flierprops={"markersize": 3},
+                         manage_ticks=False, medianprops={"color": "black"})  # fmt: skip
+    for box in boxes["boxes"]:
+        box.set(facecolor=f"C{number}", alpha=0.6)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -122,13 +122,13 @@ def table(result: dict[str, Any]) -> str:
     lines = [header]
     for s in result["structures"].values():
         if s["dice"] is not None:
-            volume = f"{_text(s['difference_percent'], 8, 1)}{_text(s['correlation'], 7, 2)}"
-            lines.append(f"{s['name'] + (' *' if s['scored'] else ''):<31}{_scores_text(s)}{volume}")
+            name = s["name"] + (" *" if s["scored"] else "")
+            lines.append(f"{name:<31}{_figures_text(s, 'difference_percent')}{_text(s['correlation'], 7, 2)}")
     lines += [LEGEND, ""]
-    if len(result["scans"]) > 1:
-        lines += [f"{stem(scan['pred'])[:30]:<31}{_mean_text(scan['mean'])}" for scan in result["scans"]] + [""]
-    mean = result["mean"]
-    lines.append(f"{'mean of ' + str(mean['scans']) + ' scan(s)':<31}{_mean_text(mean)}")
+    scans, last = result["scans"], "absolute_difference_percent"
+    if scans[1:]:
+        lines += [*(f"{stem(one['pred'])[:30]:<31}{_figures_text(one['mean'], last)}" for one in scans), ""]
+    lines.append(f"{'mean of ' + str(len(scans)) + ' scan(s)':<31}{_figures_text(result['mean'], last)}")
     return "\n".join([*lines, *left_out(result)])
 
 
@@ -199,10 +199,10 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
         raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")
     if not pred.is_dir():
         return [(pred, truth)], {"pred": [], "truth": []}
-    truths = _label_files(truth) or _label_files_below(truth, pred)
+    truths = _label_files(truth) or _label_files(truth, pred)
     pairs: dict[Path, Path] = {}
     alone = []
-    for path in _label_files_below(pred, truth):
+    for path in _label_files(pred, truth):
         partner = _partner(path, truths, pred, truth)
         if partner is None:
             alone.append(path.relative_to(pred).as_posix())
@@ -216,26 +216,18 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
     return sorted((p, t) for t, p in pairs.items()), {"pred": alone, "truth": left}
 
 
-def _label_files(folder: Path) -> list[Path]:
-    return _labels_among(p for p in sorted(folder.iterdir()) if not p.name.startswith("."))
-
-
-def _label_files_below(folder: Path, other: Path) -> list[Path]:
-    """The label files of a folder and of those in it, but for what is hidden, derived, or of the other side."""
-    other, home = other.resolve(), folder.resolve()
-    found = []
-    for path in sorted(folder.rglob("*")):
-        parts = path.relative_to(folder).parts
-        apart = other != home and other.is_relative_to(home) and (home / Path(*parts)).is_relative_to(other)
-        if not apart and DERIVED not in parts[:-1] and not any(part.startswith(".") for part in parts):
-            found.append(path)
-    return _labels_among(found)
-
-
-def _labels_among(paths: Iterable[Path]) -> list[Path]:
-    files = [path for path in paths if suffix(path) in readable()]
-    named = [path for path in files if is_label_name(path)]
-    return named or files
+def _label_files(folder: Path, other: Path | None = None) -> list[Path]:
+    """The label files of a folder; with another one also those below, but for what is derived, or of the other side."""
+    home = folder.resolve()
+    aside = None if other is None or other.resolve() == home else other.resolve()
+    below = aside is not None and aside.is_relative_to(home)
+    files = []
+    for path in sorted(folder.iterdir() if other is None else folder.rglob("*")):
+        inside = path.relative_to(folder)
+        hidden = DERIVED in inside.parts[:-1] or any(part.startswith(".") for part in inside.parts)
+        if suffix(path) in readable() and not hidden and not (below and (home / inside).is_relative_to(aside)):
+            files.append(path)
+    return [path for path in files if is_label_name(path)] or files
 
 
 def _parts(path: Path) -> list[str]:
@@ -306,12 +298,9 @@ def _by_structure(scans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return out
 
 
-def _scores_text(s: dict[str, Any]) -> str:
-    return f"{_text(s['dice'], 7, 3)}{_text(s['sd95_mm'], 9, 2)}{_text(s['msd_mm'], 9, 2)}"
-
-
-def _mean_text(mean: dict[str, Any]) -> str:
-    return f"{_scores_text(mean)}{_text(mean['absolute_difference_percent'], 8, 1)}"
+def _figures_text(one: dict[str, Any], last: str) -> str:
+    keys = {"dice": (7, 3), "sd95_mm": (9, 2), "msd_mm": (9, 2), last: (8, 1)}
+    return "".join(_text(one[key], *form) for key, form in keys.items())
 
 
 def _text(figure: float | None, width: int, digits: int) -> str:

@@ -13,13 +13,11 @@ from scipy import stats
 from napari_synthseg import cli
 from napari_synthseg.atomic_io import write_lines
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation import EvaluateOptions
 from napari_synthseg.evaluation.comparison import (
     EXACT_UP_TO,
     compare_pairs,
     compare_steps,
     named_methods,
-    shown_p,
     signed_rank_p,
 )
 from napari_synthseg.evaluation.reports import (
@@ -29,6 +27,7 @@ from napari_synthseg.evaluation.reports import (
     draw_boxes,
     rows_of_scans,
     scores_of_structures,
+    shown_p,
 )
 from napari_synthseg.io import write_volume
 from napari_synthseg.jobs import run
@@ -54,19 +53,16 @@ def study(tmp_path):
     return tmp_path
 
 
-def compared(study, *names, options=None):
-    return run(compare_steps({name: study / name for name in names}, study / "truth", options))
+def compared(study, *names):
+    return run(compare_steps({name: study / name for name in names}, study / "truth"))
 
 
 def test_methods_are_named_by_hand_or_by_their_folders(tmp_path):
     (tmp_path / "x=1").mkdir()
     found = named_methods(["new=out/b", "old", str(tmp_path / "x=1")], tmp_path / "first")
-    assert {name: path.name for name, path in found.items()} == {
-        "first": "first",
-        "new": "b",
-        "old": "old",
-        "x=1": "x=1",
-    }
+    assert [(name, path.name) for name, path in found.items()] == [
+        ("first", "first"), ("new", "b"), ("old", "old"), ("x=1", "x=1"),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -156,10 +152,8 @@ def test_boxes_hold_both_sides_of_a_structure(study):
     }
 
 
-def test_what_cannot_be_drawn(study, tmp_path):
+def test_nothing_is_drawn_of_no_scan(study, tmp_path):
     found = compared(study, "good")
-    with pytest.raises(InputError, match=r"must end with one of \.png"):
-        draw_boxes(found, tmp_path / "boxes.gif")
     found["methods"]["good"]["scans"] = []
     with pytest.raises(InputError, match="no scan was scored"):
         draw_boxes(found, tmp_path / "boxes.png")
@@ -197,11 +191,6 @@ def test_wrong_words_are_one_sentence(study, capsys, words, sentence):
     assert sentence in capsys.readouterr().err
 
 
-def test_given_values_are_compared_too(study):
-    found = compared(study, "good", "poor", options=EvaluateOptions(values=(53,)))
-    assert {t["structure"] for t in found["structure_tests"]} == {"53"}
-
-
 def by_all_signs(differences):
     """The p-value from all 2^N choices of signs."""
     ranks = stats.rankdata(np.abs(differences))
@@ -230,38 +219,34 @@ def test_beyond_the_exact_range_it_is_nearly_the_same(rng):
 
 def test_a_clear_difference_is_found_and_its_sign_kept(rng):
     a = rng.normal(0.8, 0.02, 15)
-    test = compare_pairs("a", "b", a, a - rng.uniform(0.001, 0.02, 15), comparisons=3)
-    assert (test.scans, test.equal) == (15, 0)
-    assert test.p == pytest.approx(2.0**-14)
-    assert test.corrected_p == pytest.approx(3 * 2.0**-14)
-    assert test.significant and test.possible and test.median_difference > 0
+    test = compare_pairs(a, a - rng.uniform(0.001, 0.02, 15), comparisons=3)
+    assert (test["scans"], test["equal"]) == (15, 0)
+    assert (test["p"], test["corrected_p"]) == pytest.approx((2.0**-14, 3 * 2.0**-14))
+    assert test["significant"] and test["possible"] and test["median_difference"] > 0
 
 
 def test_equal_scans_are_left_out_and_counted():
-    test = compare_pairs("a", "b", [1, 1, 1, 3, 4.5], [1, 1, 1 + 1e-13, 2, 4])
-    assert (test.scans, test.equal, test.p) == (5, 3, 0.5)
+    test = compare_pairs([1, 1, 1, 3, 4.5], [1, 1, 1 + 1e-13, 2, 4])
+    assert (test["scans"], test["equal"], test["p"]) == (5, 3, 0.5)
 
 
 def test_five_scans_cannot_show_a_difference():
-    test = compare_pairs("a", "b", [1, 2, 3, 4, 5], [0, 0, 0, 0, 0])
-    assert test.p == test.smallest_p == 0.0625
-    assert not test.possible and not test.significant
-    assert compare_pairs("a", "b", range(1, 7), [0] * 6).significant
+    test = compare_pairs([1, 2, 3, 4, 5], [0] * 5)
+    assert test["p"] == test["smallest_p"] == 0.0625
+    assert not test["possible"] and not test["significant"]
+    assert compare_pairs(range(1, 7), [0] * 6)["significant"]
 
 
-def test_no_scans_and_no_differences_have_no_p():
-    nothing = compare_pairs("a", "b", [], [])
-    assert (nothing.p, nothing.median_difference, nothing.significant) == (None, None, False)
-    assert compare_pairs("a", "b", [1, 2], [1, 2]).corrected_p is None
-
-
-def test_the_correction_ends_at_one():
-    assert compare_pairs("a", "b", [1, 2], [2, 1], comparisons=100).corrected_p == 1
+def test_no_scans_and_no_differences_have_no_p_and_the_correction_ends_at_one():
+    nothing = compare_pairs([], [])
+    assert (nothing["p"], nothing["median_difference"], nothing["significant"]) == (None, None, False)
+    assert compare_pairs([1, 2], [1, 2])["corrected_p"] is None
+    assert compare_pairs([1, 2], [2, 1], comparisons=100)["corrected_p"] == 1
 
 
 def test_scores_of_other_scans_are_no_pairs():
-    with pytest.raises(ValueError, match="cannot be paired"):
-        compare_pairs("a", "b", [1, 2], [1])
+    with pytest.raises(ValueError, match="zip"):
+        compare_pairs([1, 2], [1])
 
 
 def test_p_in_words():

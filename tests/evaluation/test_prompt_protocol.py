@@ -95,19 +95,13 @@ def test_the_same_seed_and_names_give_the_same_points_and_others_do_not():
     assert points(0, "a.png", "(3,2)") == first
     others = [points(1, "a.png", "(3,2)"), points(0, "b.png", "(3,2)"), points(0, "a.png", "(1,2)")]
     assert all(other != first for other in others)
-
-
-def test_names_are_not_run_together():
     assert generator_for(0, "ab", "c").random() != generator_for(0, "a", "bc").random()
 
 
-def test_the_box_goes_through_the_outermost_pixels():
+def test_the_box_goes_through_the_outermost_pixels_and_has_an_extent():
     mask = np.zeros(SHAPE, bool)
     mask[10:21, 30:51] = True
     assert tight_box(mask) == (10, 30, 20, 50)
-
-
-def test_a_flat_structure_has_a_box_with_an_extent():
     assert tight_box(pixel()) == (-0.5, 158.5, 0.5, 159.5)
 
 

@@ -12,7 +12,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import EvaluateOptions, evaluate_files, evaluate_steps, table
 from napari_synthseg.evaluation.scans import labelled_scans, pair_up
 from napari_synthseg.io import write_volume
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 from tests.shared_data import SHARED
 
@@ -24,6 +24,14 @@ def write(path, shift=0, values=(17, 53)):
     path.parent.mkdir(parents=True, exist_ok=True)
     write_volume(path, Volume(labels, np.diag([1.0, 1.0, 2.0, 1.0])))
     return path
+
+
+def touched(folder: Path, *names: str) -> Path:
+    """Empty scans of these names, which may hold folders."""
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.nii.gz").touch()
+    return folder
 
 
 def folders(tmp_path, preds, truths):
@@ -40,12 +48,9 @@ def names(pairs):
 
 def test_names_are_matched_by_their_leading_parts(tmp_path):
     preds = ["1002_t1_dseg.nii.gz", "1013_t1_dseg.nii.gz", "1002_t1_dseg.tsv", "record.json"]
-    truths = ["1002_labels.nii.gz", "1002_t1.nii.gz", "1013_labels.nii.gz", "1110_labels.nii.gz"]
+    truths = ["1002_labels.nii.gz", "1013_labels.nii.gz", "1002_t1.nii.gz", "1110_labels.nii.gz"]
     pairs, unmatched = pair_up(*folders(tmp_path, preds, truths))
-    assert names(pairs) == [
-        ("1002_t1_dseg.nii.gz", "1002_labels.nii.gz"),
-        ("1013_t1_dseg.nii.gz", "1013_labels.nii.gz"),
-    ]
+    assert names(pairs) == list(zip(preds[:2], truths[:2], strict=True))
     assert unmatched == {"pred": [], "truth": ["1110_labels.nii.gz"]}
 
 
@@ -58,41 +63,33 @@ def test_bids_entities_keep_sessions_apart(tmp_path):
 
 
 def test_folders_are_looked_through(tmp_path):
-    for name in ("a/sub-01/anat/sub-01_T1w_dseg.nii.gz", "a/sub-02/anat/sub-02_T1w_dseg.nii.gz", "b/sub-01_dseg.nii.gz",
-                 "b/sub-03_dseg.nii.gz", "a/.segment-1/sub-03_dseg.nii.gz"):  # fmt: skip
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touched(tmp_path, "a/sub-01/anat/sub-01_T1w_dseg", "a/sub-02/anat/sub-02_T1w_dseg", "b/sub-01_dseg",
+            "b/sub-03_dseg", "a/.segment-1/sub-03_dseg")  # fmt: skip
     pairs, alone = pair_up(tmp_path / "a", tmp_path / "b")
-    assert [(p.name, t.name) for p, t in pairs] == [("sub-01_T1w_dseg.nii.gz", "sub-01_dseg.nii.gz")]
+    assert names(pairs) == [("sub-01_T1w_dseg.nii.gz", "sub-01_dseg.nii.gz")]
     assert alone == {"pred": ["sub-02/anat/sub-02_T1w_dseg.nii.gz"], "truth": ["sub-03_dseg.nii.gz"]}
 
 
-@pytest.mark.parametrize(
-    "truth", ["1_labels.nii.gz", "sub-1/anat/sub-1_T1w_label.nii.gz"], ids=["at the top", "in folders"]
-)
+@pytest.mark.parametrize("truth", ["1_labels", "sub-1/anat/sub-1_T1w_label"], ids=["at the top", "in folders"])
 @pytest.mark.parametrize("place", ["made", "derivatives/fast"])
 def test_segmentations_inside_the_folder_of_the_truth_are_not_their_own_truth(tmp_path, truth, place):
     name = truth.replace("_labels", "_dseg").replace("_label", "_dseg")
-    for path in (truth, f"{place}/{name}", f"derivatives/other/{name}"):
-        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).touch()
+    touched(tmp_path, truth, f"{place}/{name}", f"derivatives/other/{name}")
     pairs, alone = pair_up(tmp_path / place, tmp_path)
-    assert pairs == [(tmp_path / place / name, tmp_path / truth)]
+    assert pairs == [(tmp_path / place / f"{name}.nii.gz", tmp_path / f"{truth}.nii.gz")]
     assert alone == {"pred": [], "truth": []}
-    (tmp_path / truth).unlink()
+    (tmp_path / f"{truth}.nii.gz").unlink()
     with pytest.raises(InputError, match="No label file"):
         pair_up(tmp_path / place, tmp_path)
 
 
 def test_equal_names_belong_together_by_their_folders(tmp_path):
-    for name in ("a/one/aseg.mgz", "a/two/aseg.mgz", "b/one/aseg.mgz", "b/two/aseg.mgz"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touched(tmp_path, "a/one/aseg", "a/two/aseg", "b/one/aseg", "b/two/aseg")
     pairs, _ = pair_up(tmp_path / "a", tmp_path / "b")
     assert [(p.parent.name, t.parent.name) for p, t in pairs] == [("one", "one"), ("two", "two")]
     (tmp_path / "b/one").rename(tmp_path / "b/three")
     (tmp_path / "b/two").rename(tmp_path / "b/four")
-    with pytest.raises(InputError, match="matches aseg.mgz as well as aseg.mgz"):
+    with pytest.raises(InputError, match=r"matches aseg.nii.gz as well as aseg.nii.gz"):
         pair_up(tmp_path / "a", tmp_path / "b")
 
 
@@ -137,14 +134,9 @@ def test_folders_report_each_scan_and_the_agreement_of_volumes(tmp_path):
     for n in range(3):
         write(tmp_path / "pred" / f"{n}_t1_dseg.nii.gz", n)
         write(tmp_path / "truth" / f"{n}_labels.nii.gz")
-    job = evaluate_steps(tmp_path / "pred", tmp_path / "truth")
-    reports = []
-    with pytest.raises(StopIteration) as end:
-        while True:
-            reports.append(next(job))
-    result = end.value.value
+    reports: list[Progress] = []
+    result = run(evaluate_steps(tmp_path / "pred", tmp_path / "truth"), reports.append)
     assert [(r.done, r.total) for r in reports] == [(0, 3), (1, 3), (2, 3), (3, 3)]
-    assert all(isinstance(r, Progress) for r in reports)
     assert [scan["mean"]["dice"] for scan in result["scans"]] == [1, 0.75, 0.5]
     assert result["structures"]["17"]["dice"] == 0.75
     assert result["structures"]["17"]["difference_percent"] == 0
@@ -167,13 +159,6 @@ def test_manual_labels_agree_with_themselves():
     result = evaluate_files(path, path)
     assert result["mean"]["dice"] == 1
     assert result["scans"][0]["mean"]["structures"] == 25
-
-
-def touched(folder: Path, *names: str) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in names:
-        (folder / f"{name}.nii.gz").write_bytes(b"")
-    return folder
 
 
 def paired(folder: Path, labels: Path | None = None) -> dict[str, str]:

@@ -15,21 +15,20 @@ import pandas as pd
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
-from napari_synthseg.evaluation.studies.groups import same_rows
 from napari_synthseg.evaluation.studies.model import (
     DEGREE,
     Design,
     Knots,
-    Problem,
     complete,
-    fit_direction,
+    fit,
     fit_many,
     is_category,
     make_design,
     read_covariate,
+    same_rows,
 )
 from napari_synthseg.evaluation.studies.options import AgeingOptions, names_of
-from napari_synthseg.evaluation.studies.tables import Notes, read_table
+from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.io import read_scans, suffix
 from napari_synthseg.jobs import Progress, checkpoint, run
 
@@ -39,6 +38,7 @@ SHORTEST = 2.0
 """Years from the youngest to the oldest that a trajectory needs."""
 FAR = 4.0
 """Robust standard deviations from the curve beyond which a scan counts as an outlier."""
+DIRECTIONS = {"none": (0,), "increasing": (1,), "decreasing": (-1,), "auto": (-1, 1)}
 _SPARE = 5
 _AT_ONCE = 16
 """Structures whose sums are held at once."""
@@ -124,9 +124,12 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     """
     yield Progress("Reading tables")
     notes, sex = Notes(), names_of(options.sex)
-    linear = [*sex, *_spacing_columns(tables, options), *names_of(options.covariates)]
+    spacing = {"auto": list(names.SPACING), "headers": []}.get(options.spacing, names_of(options.spacing))
+    linear = [*sex, *spacing, *names_of(options.covariates)]
     hints = {options.age: "", **dict.fromkeys(linear, ""), **dict.fromkeys(sex, " (--sex none leaves it out)")}
+    hints |= dict.fromkeys(spacing, None) if options.spacing == "auto" else {}
     cohort = load_cohort(tables, options, hints, notes)
+    linear = [name for name in linear if name in cohort.cells]
     scans = len(cohort)
     age = read_covariate(cohort, options.age, notes)
     if is_category(age):
@@ -151,15 +154,6 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     model = _Model(knots, design, _reference(design, terms), options)
     found = yield from _all_structures(cohort, ages, model, notes)
     return AgeingStudy(options, tuple(found), design.columns, notes, scans)
-
-
-def _spacing_columns(tables: Sequence[Path], options: AgeingOptions) -> list[str]:
-    """Return the columns of the slice spacing: those named, or (`auto`) those of the usual names that exist."""
-    if options.spacing == "auto":
-        paths = [*tables, *([options.participants] if options.participants else [])]
-        columns = [column for path in paths for column in read_table(Path(path), Notes())]
-        return [one for one in names.SPACING if names.find(one, columns)]
-    return [] if options.spacing == "headers" else names_of(options.spacing)
 
 
 def _spacing_from_headers(cohort: Cohort, notes: Notes) -> Generator[Progress, None, list[pd.Series]]:
@@ -197,13 +191,10 @@ def spacing_of(path: Path) -> np.ndarray:
             raise InputError(f"{path} cannot be read ({error}).") from error
     else:
         affine = read_scans(path)[0].affine
-    axes = nibabel.orientations.io_orientation(affine)[:, 0]
-    sizes = np.linalg.norm(affine[:3, :3], axis=0)
+    axes, sizes = nibabel.orientations.io_orientation(affine)[:, 0], nibabel.affines.voxel_sizes(affine)
     if not np.isfinite(axes).all() or not np.isfinite(sizes).all() or (sizes <= 0).any():
         raise InputError(f"{path} has no usable affine.")
-    out = np.empty(3)
-    out[axes.astype(int)] = sizes
-    return out
+    return sizes[np.argsort(axes)]
 
 
 def _reference(design: Design, terms: list[pd.Series]) -> np.ndarray:
@@ -259,29 +250,27 @@ def _fit(
     z = (y - centre) / scale
     k, s, n = x.shape[1], len(columns), len(x)
     products = (x[:, :, None] * np.concatenate([x, z], 1)[:, None, :]).reshape(n, k * (k + s))
-    terms = np.concatenate([np.ones((n, 1)), z * z, products], 1)
+    terms = np.concatenate([np.ones((n, 1)), products], 1)
     owner, people = pd.factorize(cohort.who["#person"])
     of_people = np.zeros((len(people), terms.shape[1]))
     np.add.at(of_people, owner, terms)
     rng = np.random.default_rng(model.options.seed)
     drawn = rng.multinomial(len(people), np.full(len(people), 1 / len(people)), model.options.resamples)
     sums = np.concatenate([of_people.sum(0)[None], drawn @ of_people])
-    sums, squares = sums[:, 1:] / sums[:, :1], sums[0, 1 : 1 + s] / n  # means over scans, of every resample
-    both = sums[:, s:].reshape(-1, k, k + s)
+    both = (sums[:, 1:] / sums[:, :1]).reshape(-1, k, k + s)  # means over scans, of every resample
+    grams, size, softness = both[:, :, :k], model.knots.size, model.options.softness
     # Resamples vary less than samples do: the model takes as many degrees of freedom as it has columns.
     spread = np.sqrt(len(people) / max(1, len(people) - k))
     for place, column in enumerate(columns):
-        grams, moments = both[:, :, :k], both[:, :, k + place]
-        first = Problem(grams[0], moments[0], float(squares[place]), model.knots.size)
-        direction, fitted = fit_direction(first, model.options.monotonic, model.options.softness)
+        moments = both[:, :, k + place]
+        fits = {one: fit(grams[0], moments[0], size, one, softness) for one in DIRECTIONS[model.options.monotonic]}
+        direction = min(fits, key=lambda one: fits[one][0] @ (grams[0] @ fits[one][0] - 2 * moments[0]))
+        best, converged = fits[direction]
         checkpoint()
-        again = fit_many(grams[1:], moments[1:], model.knots.size, direction, model.options.softness)
-        again = fitted.coefficients + (again - fitted.coefficients) * spread
-        thetas = np.concatenate([fitted.coefficients[None], again]) * scale[place]
+        again = best + (fit_many(grams[1:], moments[1:], size, direction, softness) - best) * spread
+        thetas = np.concatenate([best[None], again]) * scale[place]
         residuals = y[:, place] - centre[place] - x @ thetas[0]
-        middle = residuals - np.median(residuals)
-        far = np.abs(middle) > FAR * 1.4826 * np.median(np.abs(middle))
-        shift = (model.reference - linear) @ thetas[0, model.knots.size :]
+        middle = np.abs(residuals - np.median(residuals))
         yield Trajectory(
             structure=column,
             scans=n,
@@ -290,9 +279,11 @@ def _fit(
             **_curve(thetas, centre[place], model),
             explained=float(1 - residuals.var() / y[:, place].var()),
             residual=float(np.sqrt((residuals**2).sum() / max(1, n - k))),
-            outliers=tuple(cohort.who["#scan"].fillna(cohort.who["#subject"])[far]),
-            converged=fitted.converged,
-            points=(ages, y[:, place] + shift),
+            outliers=tuple(
+                cohort.who["#scan"].fillna(cohort.who["#subject"])[middle > FAR * 1.4826 * np.median(middle)]
+            ),
+            converged=converged,
+            points=(ages, y[:, place] + (model.reference - linear) @ thetas[0, size:]),
         )
 
 

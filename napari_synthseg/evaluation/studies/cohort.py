@@ -12,16 +12,10 @@ import pandas as pd
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.options import TableOptions, names_of
-from napari_synthseg.evaluation.studies.tables import (
-    WHO,
-    Notes,
-    bare,
-    identified,
-    known_people,
-    person_in,
-    read_table,
-    titles,
-)
+from napari_synthseg.evaluation.studies.tables import WHO, Notes, bare, identified, numbers, read_table, titles
+
+_MAY_BE_EMPTY = ("lesion", "hypointensit", "vessel", "choroid", "5th")
+"""Parts of the names of structures that a healthy brain may lack: a volume of 0 is a measurement."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,16 +36,17 @@ class Cohort:
         return len(self.who)
 
     def take(self, rows: np.ndarray) -> Cohort:
+        """Return some scans, by a mask or by their places."""
         index = np.flatnonzero(rows) if np.asarray(rows).dtype == bool else rows
         return Cohort(*(one.iloc[index].reset_index(drop=True) for one in (self.who, self.volumes, self.cells)))
 
-    def titles(self, rows: np.ndarray) -> list[str]:
+    def titles(self, rows: np.ndarray) -> pd.Series:
         """Return names of the scans in a mask, for a note."""
         return titles(self.who[np.asarray(rows)])
 
 
 def load_cohort(
-    tables: Sequence[Path], options: TableOptions, wanted: Mapping[str, str] | Sequence[str], notes: Notes
+    tables: Sequence[Path], options: TableOptions, wanted: Mapping[str, str | None] | Sequence[str], notes: Notes
 ) -> Cohort:
     """Read tables of volumes and of people, and join them.
 
@@ -59,7 +54,7 @@ def load_cohort(
         tables: tables of volumes; several are joined scan by scan.
         options: how the tables belong together.
         wanted: columns needed beside the volumes, looked for among the people first. As a mapping: with the end of
-            the error's sentence if the column does not exist.
+            the error's sentence if the column does not exist; if that is None, the column is left out then.
         notes: everything left out is noted here.
 
     Raises:
@@ -82,12 +77,19 @@ def load_cohort(
     rows, cells = rows[keep].reset_index(drop=True), cells[keep].reset_index(drop=True)
     if not len(rows):
         raise InputError(f"No scan of {Path(tables[0]).name} can be used: {'; '.join(map(str, notes.all[-2:]))}.")
-    numbers = pd.Series([f"row {i + 1}" for i in rows.index])
-    rows["#subject"] = rows["#subject"].fillna(numbers)
-    rows["#person"] = rows["#person"].fillna(numbers)
+    for column in ("#subject", "#person"):
+        rows[column] = rows[column].fillna(pd.Series([f"row {i + 1}" for i in rows.index]))
     in_use = {*ours.values(), *(names.find(name, columns) for name in hints)}
     volumes = _volumes(rows, [column for column in columns if column not in in_use], options, str(tables[0]), notes)
-    return Cohort(rows[WHO], volumes if options.sides == "apart" else _both_sides(volumes), cells[list(hints)])
+    if options.sides == "together":
+        parts: dict[str, list[str]] = {}
+        for column in volumes:
+            parts.setdefault(names.without_side(column), []).append(column)
+        sums = {
+            (rest if same[1:] else same[0]): volumes[same].sum(axis=1, skipna=False) for rest, same in parts.items()
+        }
+        volumes = pd.DataFrame(sums)
+    return Cohort(rows[WHO], volumes, cells[[name for name in hints if name in cells]])
 
 
 def _combined(tables: list[pd.DataFrame], notes: Notes) -> pd.DataFrame:
@@ -103,26 +105,23 @@ def _combined(tables: list[pd.DataFrame], notes: Notes) -> pd.DataFrame:
         if personal.any():
             facts, clash, _ = _facts_about(rows, table[personal], [c for c in table if c not in WHO])
             both = [column for column in facts if column in rows]
-            clash |= ((rows[both] != facts[both]) & rows[both].notna() & facts[both].notna()).any(axis=1)
-            conflict |= clash
+            conflict |= clash | ((rows[both] != facts[both]) & rows[both].notna() & facts[both].notna()).any(axis=1)
             rows = rows.combine_first(facts)[[*rows, *(c for c in facts if c not in rows)]]
         rows = pd.concat([rows, table[~personal]], ignore_index=True)
         conflict = conflict.reindex(rows.index, fill_value=False)
     repeated = rows.duplicated() & rows["#subject"].notna()
     notes.add("rows", "are in the tables twice: the second was left out", titles(rows[repeated]))
-    rows, conflict = rows[~repeated], conflict[~repeated]
+    rows, conflict, columns = rows[~repeated], conflict[~repeated], "those of the people"
     key = rows["#scan"].fillna(rows["#person"] + " " + rows["#session"])
-    several = key.notna() & key.duplicated(keep=False)
+    key = key.fillna(pd.Series([f"#{row}" for row in rows.index], rows.index))
+    first, several = ~key.duplicated(), key.duplicated(keep=False)
     if several.any():
         groups = rows[several].groupby(key[several], sort=False)
-        merged = groups.first().set_axis(key[several].drop_duplicates().index)
-        distinct = groups[[column for column in rows if column not in WHO]].nunique()
-        differ = (distinct > 1).any(axis=1).to_numpy() | groups.apply(lambda one: conflict[one.index].any()).to_numpy()
-        rows = pd.concat([rows[~several], merged]).sort_index()
-        conflict = pd.concat([conflict[~several], pd.Series(differ, index=merged.index)]).sort_index()
-        columns = ", ".join(distinct.columns[(distinct > 1).any()][:3])
-    else:
-        columns = "those of the people"
+        differ = groups[[column for column in rows if column not in WHO]].nunique() > 1
+        columns = ", ".join(differ.columns[differ.any()][:3])
+        conflict = conflict.groupby(key).transform("any") | key.isin(differ.index[differ.any(axis=1)])
+        rows = pd.concat([rows[~several], groups.first().set_axis(rows.index[several & first])]).sort_index()
+        conflict = conflict[first]
     what = f"scans are in the tables twice with different values ({columns}), so left out"
     notes.add("rows", what, titles(rows[conflict]))
     return rows[~conflict].reset_index(drop=True)
@@ -150,32 +149,31 @@ def _failed(rows: pd.DataFrame, quality: pd.DataFrame, notes: Notes) -> np.ndarr
     where = quality.attrs["path"]
     if "verdict" not in quality:
         raise InputError(f"{where} has no column 'verdict': give a table that `segment --qc` wrote.")
-    judged = identified(quality)
-    name = judged["#scan"].fillna(judged["#subject"]).fillna("")
-    verdicts = pd.Series(judged["verdict"].str.contains("fail", case=False, na=False).to_numpy(), index=name)
-    verdicts = pd.concat([verdicts, verdicts.set_axis([bare(one) for one in name])])
-    verdicts = verdicts[~verdicts.index.duplicated()]
-    own = rows["#scan"].fillna(rows["#subject"]).fillna("")
+    rated, own = identified(quality), rows["#scan"].fillna(rows["#subject"]).fillna("")
+    name = rated["#scan"].fillna(rated["#subject"]).fillna("")
+    failed = rated["verdict"].str.contains("fail", case=False, na=False)
+    verdicts = dict(zip([*name.map(bare)[::-1], *name[::-1]], [*failed[::-1], *failed[::-1]], strict=True))
     found = own.map(verdicts).fillna(own.map(bare).map(verdicts))
-    failed = (found == True).to_numpy()  # noqa: E712
-    notes.add("rows", f"scans have likely failed by {where.name}, so left out", titles(rows[failed]))
+    gone = (found == True).to_numpy()  # noqa: E712
+    notes.add("rows", f"scans have likely failed by {where.name}, so left out", titles(rows[gone]))
     notes.add("rows", f"scans are not in {where.name}: kept", titles(rows[found.isna()]))
-    return failed
+    return gone
 
 
 def _sources(
-    wanted: Mapping[str, str], columns: list[str], people: pd.DataFrame | None, where: str
+    wanted: Mapping[str, str | None], columns: list[str], people: pd.DataFrame | None, where: str
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Return the wanted columns among the people and among the volumes, by the name asked for."""
     of_people = [] if people is None else list(people)
     theirs = {name: column for name in wanted if (column := names.find(name, of_people))}
     ours = {name: column for name in wanted if name not in theirs and (column := names.find(name, columns))}
-    if lacking := [name for name in wanted if name not in theirs and name not in ours]:
-        hint = "; --participants gives a table of the people" if people is None else ""
-        where = where if people is None else f"{people.attrs['path']} and {where}"
-        raise names.missing(
-            lacking, [*of_people, *columns], where, "".join(dict.fromkeys([hint, *(wanted[name] for name in lacking)]))
-        )
+    if lacking := [name for name in wanted if name not in theirs | ours and wanted[name] is not None]:
+        hints = [wanted[name] or "" for name in lacking]
+        if people is None:
+            hints = ["; --participants gives a table of the people", *hints]
+        else:
+            where = f"{people.attrs['path']} and {where}"
+        raise names.missing(lacking, [*of_people, *columns], where, "".join(dict.fromkeys(hints)))
     return theirs, ours
 
 
@@ -188,44 +186,32 @@ def _join_people(
     people = people[people["#person"].notna()]
     if not len(people):
         raise InputError(f"{where} has no subjects: its column of subjects is empty.")
-    known = known_people(list(dict.fromkeys(people["#person"])))
-    written = dict(zip(people["#person"], people["#subject"], strict=True))
-    matches = [
-        person_in(known, person, scan)
-        for person, scan in zip(rows["#person"].fillna(""), rows["#scan"].fillna(""), strict=True)
-    ]
-    rows["#person"] = pd.Series(matches, index=rows.index, dtype=object)
+    rows["#person"] = names.find_people(rows, people["#person"])
     found, conflict, matched = _facts_about(rows, people, asked)
+    written = people.drop_duplicates("#person", keep="last").set_index("#person")["#subject"]
     notes.add("rows", f"scans belong to nobody in {where}, so left out", titles(rows[~matched]))
     notes.add("rows", f"scans belong to people with contradicting rows in {where}, so left out", titles(rows[conflict]))
-    unseen = [name for person, name in written.items() if person not in set(rows["#person"][matched])]
-    notes.add(where, "people have no scan", unseen)
+    notes.add(where, "people have no scan", written[~written.index.isin(rows["#person"][matched])])
     rows["#subject"] = rows["#person"].map(written).fillna(rows["#subject"])
     return found.set_axis(list(columns), axis=1), (matched & ~conflict).to_numpy()
 
 
-def numbers(text: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Convert a column to finite numbers, NaN elsewhere; also return the mask of cells that are neither nor missing."""
-    values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
-    return values, text.notna() & values.isna()
-
-
 def _volumes(rows: pd.DataFrame, columns: list[str], options: TableOptions, where: str, notes: Notes) -> pd.DataFrame:
     known = [column for column in columns if names.is_structure(column)]
+    chosen = known or columns
     if options.structures:
-        candidates = names.chosen(names_of(options.structures), columns)
-    else:
-        candidates = known or columns
-    if known and not options.structures:
+        chosen = _named(names_of(options.structures), columns)
+    elif known:
         others = [column for column in columns if column not in known]
         notes.add("columns", "are no known structures, so left out (--structures takes them)", others)
     found, text = {}, []
-    for column in candidates:
+    for column in chosen:
         values, wrong = numbers(rows[column])
         if not values.notna().any() or values.notna().sum() < wrong.sum():
             text.append(column)
             continue
-        negative, empty = values < 0, (values == 0) & (not names.may_be_empty(column))
+        whole = column in known and not any(part in names.plain(column) for part in _MAY_BE_EMPTY)
+        negative, empty = values < 0, (values == 0) & whole
         notes.add(column, "volumes are missing, so left out of this structure", titles(rows[rows[column].isna()]))
         notes.add(column, "cells are no numbers, so taken as missing", rows[column][wrong])
         notes.add(column, "volumes are negative, so taken as missing", titles(rows[negative]))
@@ -237,11 +223,14 @@ def _volumes(rows: pd.DataFrame, columns: list[str], options: TableOptions, wher
     return pd.DataFrame(found, index=rows.index)
 
 
-def _both_sides(volumes: pd.DataFrame) -> pd.DataFrame:
-    """Add left and right of every structure; structures without another side stay as they are."""
-    parts: dict[str, list[str]] = {}
-    for column in volumes:
-        parts.setdefault(names.without_side(column), []).append(column)
-    return pd.DataFrame(
-        {(rest if len(same) > 1 else same[0]): volumes[same].sum(axis=1, skipna=False) for rest, same in parts.items()}
-    )
+def _named(wanted: Sequence[str], structures: Sequence[str]) -> list[str]:
+    """Select the structures with these names or parts of names, in the order of the table."""
+    found: set[str] = set()
+    for name in wanted:
+        exact = names.find(name, structures)
+        part = names.plain(name) or name
+        fitting = [exact] if exact else [one for one in structures if part in names.plain(one)]
+        if not fitting:
+            raise names.missing([name], structures, "the volumes")
+        found.update(fitting)
+    return [structure for structure in structures if structure in found]

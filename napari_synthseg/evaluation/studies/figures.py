@@ -40,21 +40,19 @@ def write_figures(study: Study, folder: Path, form: Literal["png", "svg"] = "png
     Groups: effect sizes of all structures and the corrected volumes of the largest ones, for each comparison. Ageing:
     trajectories (SynthSeg+, figures 6 and S5). Retest: differences of all structures and Bland-Altman plots.
     """
+    def pages(ones: Sequence[Any]) -> dict[int, Sequence[Any]]:
+        return {1 + i // PANELS: ones[i : i + PANELS] for i in range(0, len(ones), PANELS)}
+
+    named: dict[str, Any] = {}
     if isinstance(study, GroupStudy):
-        named = {
-            f"{kind}_{one.reference}-{one.group}": figure
-            for one in study.comparisons
-            for kind, figure in (
-                ("effects", effects_figure(one, study.options.confidence)), ("volumes", volumes_figure(one))
-            )
-        }  # fmt: skip
+        for one in study.comparisons:
+            named[f"effects_{one.reference}-{one.group}"] = effects_figure(one, study.options.confidence)
+            named[f"volumes_{one.reference}-{one.group}"] = volumes_figure(one)
     elif isinstance(study, AgeingStudy):
-        pages = [study.trajectories[i : i + PANELS] for i in range(0, len(study.trajectories), PANELS)]
-        named = {f"trajectories_{number}": trajectories_figure(page) for number, page in enumerate(pages, 1)}
+        named |= {f"trajectories_{n}": trajectories_figure(page) for n, page in pages(study.trajectories).items()}
     else:
-        plots = [study.structures[i : i + PANELS] for i in range(0, len(study.structures), PANELS)]
-        named = {"differences": differences_figure(study)}
-        named |= {f"bland_altman_{number}": bland_altman_figure(page) for number, page in enumerate(plots, 1)}
+        named["differences"] = differences_figure(study)
+        named |= {f"bland_altman_{n}": bland_altman_figure(page) for n, page in pages(study.structures).items()}
     return [save(figure, folder, name, form) for name, figure in named.items()]
 
 
@@ -78,7 +76,7 @@ def _panels(titles: Sequence[str], xlabel: str, ylabel: str) -> tuple[Any, list[
     columns = min(3, len(titles))
     rows = -(-len(titles) // columns)
     figure = _figure(3.1 * columns, 2.4 * rows)
-    axes = np.atleast_1d(figure.subplots(rows, columns)).ravel().tolist()
+    axes = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for axis in axes[len(titles) :]:
         axis.set_visible(False)
     for axis, title in zip(axes, titles, strict=False):

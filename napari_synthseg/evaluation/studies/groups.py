@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from napari_synthseg.evaluation.studies.model import (
     is_category,
     make_design,
     read_covariate,
-    slopes,
+    same_rows,
 )
 from napari_synthseg.evaluation.studies.options import GroupOptions, names_of
 from napari_synthseg.evaluation.studies.tables import Notes
@@ -73,8 +74,8 @@ class Effect:
     hedges_g: float
     p: float
     p_student: float
-    p_holm: float = float("nan")
-    q: float = float("nan")
+    p_holm: float
+    q: float
 
     @property
     def difference_percent(self) -> float:
@@ -124,30 +125,28 @@ def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Prog
         InputError: a table or column cannot be used, or too few people are left.
     """
     yield Progress("Reading tables")
-    notes, wanted = Notes(), names_of(options.covariates)
-    if options.group in wanted:
-        raise InputError(f"The group {options.group!r} is among the covariates too: leave it out there.")
-    cohort = load_cohort(tables, options, {options.group: "", **dict.fromkeys(wanted, _HINT)}, notes)
-    scans = len(cohort)
-    cohort = _with_group(cohort, options.group, notes)
+    notes, wanted, column = Notes(), names_of(options.covariates), options.group
+    if column in wanted:
+        raise InputError(f"The group {column!r} is among the covariates too: leave it out there.")
+    cohort = load_cohort(tables, options, {column: "", **dict.fromkeys(wanted, _HINT)}, notes)
+    scans, cohort = len(cohort), _with_group(cohort, column, notes)
     covariates = [read_covariate(cohort, name, notes) for name in wanted]
     keep = complete(cohort, covariates, notes)
-    people, covariates = _as_people(
-        cohort.take(keep), [c[keep].reset_index(drop=True) for c in covariates], options.repeats, notes
-    )
-    cells = people.cells[options.group]
+    covariates = [one[keep].reset_index(drop=True) for one in covariates]
+    people, covariates = _as_people(cohort.take(keep), covariates, options.repeats, notes)
+    cells = people.cells[column]
     reference, *others = _ordered_groups(cells, options, notes)
     comparisons = []
     for number, group in enumerate(others):
         yield Progress("Comparing groups", number, len(others), {"group": group})
         rows = cells.isin([reference, group]).to_numpy()
-        own = [c[rows].reset_index(drop=True) for c in covariates]
+        own = [one[rows].reset_index(drop=True) for one in covariates]
         try:
             comparisons.append((yield from _compare(people.take(rows), own, (reference, group), options, notes)))
         except InputError as error:
             if len(others) == 1:
                 raise
-            notes.add(options.group, f"groups could not be compared with {reference}: {error}", [group])
+            notes.add(column, f"groups could not be compared with {reference}: {error}", [group])
     if not comparisons:
         raise InputError(f"No group can be compared with {reference}: {notes.all[-1].what}")
     return GroupStudy(options, tuple(comparisons), notes, scans)
@@ -155,11 +154,9 @@ def group_steps(tables: Sequence[Path], options: GroupOptions) -> Generator[Prog
 
 def _with_group(cohort: Cohort, column: str, notes: Notes) -> Cohort:
     cells = cohort.cells[column]
-    moved = cells.groupby(cohort.who["#person"]).transform("nunique") > 1
+    moved = cells.notna() & (cells.groupby(cohort.who["#person"]).transform("nunique") > 1)
     notes.add(column, "scans lack it, so left out", cohort.titles(cells.isna()))
-    notes.add(
-        column, "scans are of people who are in several groups, so left out", cohort.titles(moved & cells.notna())
-    )
+    notes.add(column, "scans are of people who are in several groups, so left out", cohort.titles(moved))
     kept = cohort.take((cells.notna() & ~moved).to_numpy())
     if not len(kept):
         raise InputError(f"Nobody has a value in the column {column!r}.")
@@ -172,17 +169,16 @@ def _as_people(
     """Return one row a person: the mean of their scans, or the first of them; categories are those of the first."""
     person = cohort.who["#person"]
     first = ~person.duplicated()
-    several = person.duplicated(keep=False) & first
     what = "the mean of them was taken" if repeats == "mean" else "the first was taken"
-    notes.add("rows", f"people have several scans: {what}", cohort.who["#subject"][several])
-    people = cohort.take(first.to_numpy())
+    several = cohort.who["#subject"][person.duplicated(keep=False) & first]
+    notes.add("rows", f"people have several scans: {what}", several)
 
-    def merged(values):
+    def merged(values: Any) -> Any:
         numeric = repeats == "mean" and not (isinstance(values, pd.Series) and is_category(values))
         rows = values.groupby(person, sort=False).mean() if numeric else values[first]
         return rows.reset_index(drop=True)
 
-    return replace(people, volumes=merged(cohort.volumes)), [merged(c) for c in covariates]
+    return replace(cohort.take(first.to_numpy()), volumes=merged(cohort.volumes)), [merged(c) for c in covariates]
 
 
 def _ordered_groups(cells: pd.Series, options: GroupOptions, notes: Notes) -> list[str]:
@@ -222,47 +218,41 @@ def _compare(
     """Compare two groups: structures known of the same people are computed together."""
     other = (people.cells[options.group] == groups[1]).to_numpy()
     design = make_design(covariates, len(people), notes)
-    inside = np.column_stack([np.ones(len(other)), design.matrix])
-    if np.linalg.matrix_rank(inside) == np.linalg.matrix_rank(np.column_stack([inside, other])):
+    if _rank(other, design.matrix) == _rank(None, design.matrix):
         raise InputError(
             f"{groups[0]} and {groups[1]} ({options.group}) cannot be separated from the covariates "
             f"({', '.join(design.columns)}), so no effect can be either: correct for fewer covariates, or give more "
             "people."
         )
     corrected = pd.DataFrame(np.nan, people.volumes.index, people.volumes.columns)
-    found: dict[str, Effect] = {}
+    found: dict[str, dict[str, Any]] = {}
     skipped: dict[str, list[str]] = {}
     for known, columns in same_rows(people.volumes):
-        fitting: list[str] = []
+        x, fitting = design.matrix[known], []
         for column in columns:
-            reason = _obstacle(people.volumes.loc[known, column].to_numpy(), other[known], design.matrix[known])
+            reason = _obstacle(people.volumes.loc[known, column].to_numpy(), other[known], x)
             (skipped.setdefault(reason, []) if reason else fitting).append(column)
         if fitting:
             yield Progress(f"Bootstrap, {groups[1]}", len(found), len(corrected.columns))
-            volumes = people.volumes.loc[known, fitting]
-            figures, values = _effects(volumes, design.matrix[known], other[known], options)
+            figures, values = effects_on(people.volumes.loc[known, fitting], x, other[known], options)
             corrected.loc[known, fitting] = values
-            found |= {one.structure: one for one in figures}
+            found |= dict(zip(fitting, figures, strict=True))
     for why, structures in skipped.items():
         notes.add(f"{groups[0]} - {groups[1]}", f"structures were not compared: {why}", structures)
     if not found:
         why = "; ".join(skipped) or "there are none"
         raise InputError(f"No structure can be compared between {groups[0]} and {groups[1]}: {why}.")
-    ordered = [found[column] for column in corrected if column in found]
-    p = np.array([one.p for one in ordered])
-    holm, q = (_corrected_for_number(p, method) for method in ("holm", "fdr_bh"))
-    ordered = [replace(one, p_holm=float(h), q=float(f)) for one, h, f in zip(ordered, holm, q, strict=True)]
+    ordered = [column for column in corrected if column in found]
+    holm, q = (corrected_for_number([found[one]["p"] for one in ordered], method) for method in ("holm", "fdr_bh"))
+    made = [Effect(one, **found[one], p_holm=h, q=f) for one, h, f in zip(ordered, holm, q, strict=True)]
     sizes = (int((~other).sum()), int(other.sum()))
-    values = corrected[[one.structure for one in ordered]].to_numpy(copy=True)
-    return Comparison(*groups, sizes, design.columns, tuple(ordered), values, people, other)
+    values = corrected[ordered].to_numpy(copy=True)
+    return Comparison(*groups, sizes, design.columns, tuple(made), values, people, other)
 
 
-def same_rows(volumes: pd.DataFrame) -> list[tuple[np.ndarray, list[str]]]:
-    """Group structures by the rows that have them: mask (rows,) and columns."""
-    patterns: dict[bytes, list[str]] = {}
-    for column in volumes:
-        patterns.setdefault(volumes[column].notna().to_numpy().tobytes(), []).append(column)
-    return [(volumes[columns[0]].notna().to_numpy(), columns) for columns in patterns.values()]
+def _rank(other: np.ndarray | None, x: np.ndarray) -> int:
+    columns = [np.ones(len(x)), x] if other is None else [np.ones(len(x)), x, other]
+    return int(np.linalg.matrix_rank(np.column_stack(columns)))
 
 
 def _obstacle(volumes: np.ndarray, other: np.ndarray, x: np.ndarray) -> str:
@@ -271,53 +261,47 @@ def _obstacle(volumes: np.ndarray, other: np.ndarray, x: np.ndarray) -> str:
         return f"fewer than {FEWEST} people of a group have them"
     if n + m - 2 - p < 3 or n < p + 2:
         return "too few people for this number of covariates"
-    if np.linalg.matrix_rank(np.column_stack([np.ones(n + m), other, x])) < p + 2:
+    if _rank(other, x) < p + 2:
         return "among the people who have them, covariates are collinear"
     return "the same volume everywhere" if np.ptp(volumes) <= 1e-9 * np.abs(volumes).max() else ""
 
 
-def _effects(
+def effects_on(
     volumes: pd.DataFrame, x: np.ndarray, other: np.ndarray, options: GroupOptions
-) -> tuple[list[Effect], np.ndarray]:
-    """Return the effects on structures, and their corrected volumes (people, structures)."""
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Return the figures of `Effect` of each structure, and the corrected volumes (people, structures)."""
     y, x = volumes.to_numpy(), x - x.mean(0)
     scale = y.std(0)
     z = (y - y.mean(0)) / scale
     control, case = Moments(z[~other], x[~other]), Moments(z[other], x[other])
     n, m = int((~other).sum()), int(other.sum())
-    whole = control(np.ones((1, n))), case(np.ones((1, m)))
-    d = effects(*whole, options.fit)[0]
+    d, beta = effects(control(np.ones((1, n))), case(np.ones((1, m))), options.fit)
     low, high = bootstrap_interval(
-        (n, m), lambda a, b: effects(control(a), case(b), options.fit), method=options.interval,
+        (n, m), lambda a, b: effects(control(a), case(b), options.fit)[0], method=options.interval,
         resamples=options.resamples, confidence=options.confidence, seed=options.seed,
     )  # fmt: skip
     found = []
     design = np.column_stack([np.ones(n + m), other, x])
-    for i, structure in enumerate(volumes):
-        plain = OLS(y[:, i], design).fit()
-        robust = plain.get_robustcov_results("HC3", use_t=True)
-        ends = robust.conf_int(1 - options.confidence)[1]
-        found.append(
-            Effect(
-                structure=str(structure),
-                n=(n, m),
-                means=(float(plain.params[0]), float(plain.params[:2].sum())),
-                raw_means=(float(y[~other, i].mean()), float(y[other, i].mean())),
-                difference=float(plain.params[1]),
-                difference_ci=(float(ends[0]), float(ends[1])),
-                cohens_d=float(d[i]),
-                ci=(float(low[i]), float(high[i])),
-                hedges_g=float(d[i]) * hedges_factor(n, m, x.shape[1]),
-                p=float(robust.pvalues[1]),
-                p_student=float(plain.pvalues[1]),
-            )
-        )
-    return found, y - x @ (slopes(*whole, options.fit)[0] * scale)
+    for i in range(y.shape[1]):
+        classical = OLS(y[:, i], design).fit()
+        robust = classical.get_robustcov_results("HC3", use_t=True)
+        found.append({
+            "n": (n, m),
+            "means": (float(classical.params[0]), float(classical.params[:2].sum())),
+            "raw_means": (float(y[~other, i].mean()), float(y[other, i].mean())),
+            "difference": float(classical.params[1]),
+            "difference_ci": tuple(map(float, robust.conf_int(1 - options.confidence)[1])),
+            "cohens_d": float(d[0, i]),
+            "ci": (float(low[i]), float(high[i])),
+            "hedges_g": float(d[0, i]) * hedges_factor(n, m, x.shape[1]),
+            "p": float(robust.pvalues[1]),
+            "p_student": float(classical.pvalues[1]),
+        })  # fmt: skip
+    return found, y - x @ (beta[0] * scale)
 
 
-def _corrected_for_number(p: np.ndarray, method: str) -> np.ndarray:
+def corrected_for_number(p: Sequence[float], method: str) -> list[float]:
     """Correct p-values for their number by `multipletests`; NaN stay and do not count."""
-    out, known = np.full(len(p), np.nan), np.isfinite(p)
-    if known.any():
-        out[known] = multipletests(p[known], method=method)[1]
-    return out
+    known = pd.Series(p, dtype=float).dropna()
+    made = pd.Series(multipletests(known, method=method)[1] if len(known) else [], known.index, dtype=float)
+    return made.reindex(range(len(p))).tolist()

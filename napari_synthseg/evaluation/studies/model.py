@@ -22,11 +22,14 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from scipy import stats
+from scipy.interpolate import BSpline
+from scipy.linalg import solve_triangular
+from scipy.optimize import minimize
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import tables as names
-from napari_synthseg.evaluation.studies.cohort import Cohort, numbers
-from napari_synthseg.evaluation.studies.tables import Notes
+from napari_synthseg.evaluation.studies.cohort import Cohort
+from napari_synthseg.evaluation.studies.tables import Notes, numbers
 from napari_synthseg.jobs import checkpoint
 
 OLDEST = 120.0
@@ -58,11 +61,11 @@ def read_covariate(cohort: Cohort, name: str, notes: Notes) -> pd.Series:
     if not (is_age or is_size) and (not values.notna().any() or values.notna().sum() < wrong.sum()):
         return text.map(lambda cell: _SEXES.get(cell.lower(), cell), na_action="ignore")
     notes.add(name, "cells are no numbers, so taken as missing", text[wrong])
-    if is_age or is_size:
-        bad = (values < 0) | (values > OLDEST) if is_age else values <= 0
-        what = f"ages are not between 0 and {OLDEST:g} years" if is_age else "are not above 0"
-        notes.add(name, f"{what}, so taken as missing", text[bad])
-        values = values.mask(bad)
+    bad, what = (values < 0) | (values > OLDEST), f"ages are not between 0 and {OLDEST:g} years"
+    if not is_age:
+        bad, what = (values <= 0) & is_size, "are not above 0"
+    notes.add(name, f"{what}, so taken as missing", text[bad])
+    values = values.mask(bad)
     if not values.notna().any():
         example = text.dropna().iloc[0]
         raise InputError(f"The column {name!r} holds no usable number (such as {example!r}): correct it.")
@@ -79,7 +82,7 @@ def complete(cohort: Cohort, covariates: Sequence[pd.Series], notes: Notes) -> n
     for one in covariates:
         notes.add(str(one.name), "scans lack it, so left out", cohort.titles(one.isna()))
         keep &= one.notna().to_numpy()
-    for one in (one for one in covariates if is_category(one)):
+    for one in filter(is_category, covariates):
         people = cohort.who["#person"][keep].groupby(one[keep]).nunique()
         if len(people) > max(10, int(keep.sum()) // 4):
             raise InputError(
@@ -119,8 +122,7 @@ def make_design(covariates: Sequence[pd.Series], scans: int, notes: Notes) -> De
     """
     raw = pd.DataFrame(index=range(scans))
     for one in covariates:
-        same = one.nunique() < 2 or (not is_category(one) and np.ptp(one) <= 1e-8 * max(1.0, one.abs().max()))
-        if same:
+        if one.nunique() < 2 or (not is_category(one) and np.ptp(one) <= 1e-8 * max(1.0, one.abs().max())):
             notes.add(str(one.name), "covariate is the same for everybody, so not corrected for", [one.name])
         else:
             levels = pd.get_dummies(one, prefix=one.name, prefix_sep="=", drop_first=True, dtype=float)
@@ -131,79 +133,67 @@ def make_design(covariates: Sequence[pd.Series], scans: int, notes: Notes) -> De
     for place in range(matrix.shape[1]):
         if np.linalg.matrix_rank(matrix[:, [*chosen, place]], tol=1e-6 * np.sqrt(scans)) > len(chosen):
             chosen.append(place)
-    left = [column for place, column in enumerate(raw) if place not in chosen]
     what = "covariates follow from those before them (collinear), so left out: the correction is the same without them"
-    notes.add("covariates", what, left)
+    notes.add("covariates", what, raw.columns.delete(chosen))
     return Design(tuple(raw.columns[chosen]), matrix[:, chosen], 1 / spread[chosen], centres[chosen])
 
 
-@dataclass(frozen=True, eq=False)
-class Scatter:
-    """Means and scatter of one group about its mean, for many weightings of its people at once (B).
+def same_rows(volumes: pd.DataFrame) -> list[tuple[np.ndarray, list[str]]]:
+    """Group structures by the rows that have them: mask (rows,) and columns."""
+    patterns: dict[bytes, list[str]] = {}
+    for column in volumes:
+        patterns.setdefault(volumes[column].notna().to_numpy().tobytes(), []).append(column)
+    return [(volumes[columns[0]].notna().to_numpy(), columns) for columns in patterns.values()]
 
-    Attributes:
-        n: (B,) people.
-        x, y: (B, P) and (B, S) means of covariates and volumes.
-        xx, xy, yy: (B, P, P), (B, P, S), (B, S) sums of products of deviations from the means.
-    """
 
-    n: np.ndarray
-    x: np.ndarray
-    y: np.ndarray
-    xx: np.ndarray
-    xy: np.ndarray
-    yy: np.ndarray
+Sums = tuple[np.ndarray, ...]
 
 
 class Moments:
-    """Products of one group's volumes (people, S) and covariates (people, P), summed by a matrix product.
+    """Sums over one group of the products of its covariates (people, P) and volumes (people, S).
 
-    Any statistic of a linear model is a function of these sums, so a resample costs one row of weights.
+    Any statistic of a linear model is a function of these sums, so a resample costs one row of a matrix product.
     """
 
     def __init__(self, y: np.ndarray, x: np.ndarray) -> None:
-        self.p, self.s, z = x.shape[1], y.shape[1], np.concatenate([x, y], 1)
-        products = (x[:, :, None] * z[:, None, :]).reshape(len(y), self.p * z.shape[1])
-        self.terms = np.concatenate([np.ones((len(y), 1)), z, y * y, products], 1)
+        z = np.concatenate([x, y], 1)
+        products = (x[:, :, None] * z[:, None, :]).reshape(len(y), x.shape[1] * z.shape[1])
+        self.p, self.terms = x.shape[1], np.concatenate([np.ones((len(y), 1)), z, y * y, products], 1)
+        self.ends = np.cumsum([1, z.shape[1], y.shape[1]])
 
-    def __call__(self, weights: np.ndarray) -> Scatter:
-        """Sum with weights (B, people)."""
-        p, s = self.p, self.s
-        n, x, y, yy, products = np.split(weights @ self.terms, np.cumsum([1, p, s, s]), axis=1)
-        x, y = x / n, y / n
-        means = n[:, :, None] * x[:, :, None] * np.concatenate([x, y], 1)[:, None, :]
-        both = products.reshape(len(n), p, p + s) - means
-        return Scatter(n[:, 0], x, y, both[:, :, :p], both[:, :, p:], yy - n * y * y)
+    def __call__(self, weights: np.ndarray) -> Sums:
+        """Sum with weights (B, people).
+
+        Returns:
+            People (B, 1), means of covariates and volumes (B, P + S), and sums of products of deviations from them:
+            covariates with both (B, P, P + S), squared volumes (B, S).
+        """
+        p = self.p
+        n, means, squares, products = np.split(weights @ self.terms, self.ends, axis=1)
+        means = means / n
+        both = products.reshape(len(n), p, means.shape[1]) - n[..., None] * means[:, :p, None] * means[:, None, :]
+        return n, means, both, squares - n * means[:, p:] ** 2
 
 
-def slopes(control: Scatter, case: Scatter, fit: str) -> np.ndarray:
-    """Return the slopes (B, P, S) of the linear model.
+def effects(control: Sums, case: Sums, fit: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return Cohen's d (B, S), case minus control (eq. 28 with the opposite sign), and the slopes (B, P, S).
 
-    It is fitted `within` both groups, each about its own mean, to the `reference`, or to `all` about one mean.
+    The linear model is fitted `within` both groups, each about its own mean, to the `reference`, or to `all` about one
+    mean.
     """
-    xx, xy = (control.xx, control.xy) if fit == "reference" else (control.xx + case.xx, control.xy + case.xy)
+    (n, a, of_control, squares_a), (m, b, of_case, squares_b) = control, case
+    apart, p = b - a, of_control.shape[1]
+    within = of_control + of_case
+    model = of_control if fit == "reference" else within
     if fit == "all":  # scatter about the common mean: add that of the groups' means
-        weight = (control.n * case.n / (control.n + case.n))[:, None, None]
-        apart = case.x - control.x
-        xx = xx + weight * apart[:, :, None] * apart[:, None, :]
-        xy = xy + weight * apart[:, :, None] * (case.y - control.y)[:, None, :]
-    p = xx.shape[1]
+        model = model + (n * m / (n + m))[..., None] * apart[:, :p, None] * apart[:, None, :]
+    xx, xy = model[:, :, :p], model[:, :, p:]
     ridge = np.maximum(np.trace(xx, axis1=1, axis2=2) / max(p, 1), 1e-12)[:, None, None] * _RIDGE * np.eye(p)
-    return np.linalg.solve(xx + ridge, xy)
-
-
-def effects(control: Scatter, case: Scatter, fit: str) -> np.ndarray:
-    """Return Cohen's d (B, S) of corrected volumes, case minus control (eq. 28 with the opposite sign)."""
-    beta = slopes(control, case, fit)
-
-    def adjusted(one: Scatter) -> tuple[np.ndarray, np.ndarray]:
-        squares = one.yy - 2 * (beta * one.xy).sum(1) + (beta * (one.xx @ beta)).sum(1)
-        return one.y - np.einsum("bp,bps->bs", one.x, beta), squares
-
-    (a, squares_a), (b, squares_b) = adjusted(control), adjusted(case)
-    spread = np.sqrt(np.maximum(squares_a + squares_b, 0) / (control.n + case.n - 2)[:, None])
+    beta = np.linalg.solve(xx + ridge, xy)
+    squares = squares_a + squares_b - 2 * (beta * within[:, :, p:]).sum(1) + (beta * (within[:, :, :p] @ beta)).sum(1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (b - a) / spread
+        spread = np.sqrt(np.maximum(squares, 0) / (n + m - 2))
+        return (apart[:, p:] - np.einsum("bp,bps->bs", apart[:, :p], beta)) / spread, beta
 
 
 def hedges_factor(n: int, m: int, covariates: int) -> float:
@@ -217,14 +207,9 @@ def hedges_factor(n: int, m: int, covariates: int) -> float:
 
 
 def bootstrap_interval(
-    sizes: Sequence[int],
-    estimate: Callable[..., np.ndarray],
-    *,
-    method: str,
-    resamples: int,
-    confidence: float,
+    sizes: Sequence[int], estimate: Callable[..., np.ndarray], *, method: str, resamples: int, confidence: float,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Return bootstrap intervals (S,) by `scipy.stats.bootstrap`: people are drawn from their own group.
 
     Args:
@@ -280,84 +265,46 @@ class Knots:
 
     def basis(self, age: np.ndarray) -> np.ndarray:
         """Return the values (ages, size) of the splines; ages beyond the range count as its ends."""
-        from scipy.interpolate import BSpline
-
         step = (self.high - self.low) / (self.count - 1)
         places = self.low + step * np.arange(-DEGREE, self.count + DEGREE)
         inside = np.clip(age, self.low, self.high - 1e-9 * step)  # the last piece is open to the right
         return BSpline.design_matrix(inside, places, DEGREE).toarray()
 
-    def centres(self) -> np.ndarray:
-        """Return the ages (size,) at which splines are highest: as coefficients they give the line through 0."""
-        step = (self.high - self.low) / (self.count - 1)
-        return self.low + step * (np.arange(self.size) - (DEGREE - 1) / 2)
 
-
-@dataclass(frozen=True, eq=False)
-class Problem:
-    """Mean squares of one structure."""
-
-    gram: np.ndarray
-    """(K, K) mean of products of the design's columns, splines first."""
-    moment: np.ndarray
-    """(K,) mean of products of the columns with the volumes."""
-    square: float
-    """Mean of squared volumes."""
-    splines: int
-    """Number of columns that are splines."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """A fitted model."""
-
-    coefficients: np.ndarray
-    """(K,) splines first."""
-    error: float
-    """Mean squared residual."""
-    converged: bool
-
-
-def fit(problem: Problem, direction: int, softness: float) -> Fit:
+def fit(gram: np.ndarray, moment: np.ndarray, splines: int, direction: int, softness: float) -> tuple[np.ndarray, bool]:
     """Fit least squares with the soft constraint by L-BFGS-B.
 
-    The curve should rise (`direction` 1) or fall (-1); 0 is no constraint.
-    """
-    from scipy.linalg import solve_triangular
-    from scipy.optimize import minimize
+    Args:
+        gram: (K, K) mean of products of the design's columns, splines first.
+        moment: (K,) mean of products of the columns with the volumes.
+        splines: number of columns that are splines.
+        direction: 1 for a curve that should rise, -1 for one that should fall; 0 is no constraint.
+        softness: weight of the constraint.
 
-    quadratic = _quadratic(problem.gram[None], problem.splines)[0]
-    # Preconditioned: the search needs tens of steps, not hundreds.
-    root = np.linalg.cholesky(quadratic)
-    back = solve_triangular(root, np.eye(len(root)), lower=True).T  # theta = back @ u
-    lowest = back.T @ problem.moment
-    steps = direction * np.diff(back[: problem.splines], axis=0)
+    Returns:
+        The coefficients (K,), and whether the search converged.
+    """
+    root = np.linalg.cholesky(_quadratic(gram[None], splines)[0])
+    back = solve_triangular(root, np.eye(len(root)), lower=True).T  # theta = back @ u: tens of steps, not hundreds
+    lowest = back.T @ moment
+    steps = direction * np.diff(back[:splines], axis=0)
     weight = softness if direction else 0.0
 
     def objective(u: np.ndarray) -> tuple[float, np.ndarray]:
         away = u - lowest
         against = np.minimum(steps @ u, 0.0)  # the wrong way
-        value = away @ away + weight * against @ against
-        return value, 2 * away + 2 * weight * against @ steps
+        return away @ away + weight * against @ against, 2 * away + 2 * weight * against @ steps
 
     found = minimize(objective, lowest, jac=True, method="L-BFGS-B", options=_SEARCH)
-    theta = back @ found.x
-    error = float(problem.square - 2 * problem.moment @ theta + theta @ problem.gram @ theta)
-    return Fit(theta, error, bool(found.success))
+    return back @ found.x, bool(found.success)
 
 
 def fit_many(grams: np.ndarray, moments: np.ndarray, splines: int, direction: int, softness: float) -> np.ndarray:
     """Return the coefficients (B, K) of many resamples: the same minimum as `fit`, a hundred times faster.
 
     If it is known which coefficients step the wrong way, the minimum solves a linear system; systems are solved until
-    these coefficients stay the same (Newton's method on a piecewise quadratic function).
-
-    Args:
-        grams: (B, K, K) as in `Problem`.
-        moments: (B, K) as in `Problem`.
-        splines: number of columns that are splines.
-        direction: as for `fit`.
-        softness: as for `fit`.
+    these coefficients stay the same (Newton's method on a piecewise quadratic function). Arguments are those of `fit`,
+    with grams (B, K, K) and moments (B, K).
     """
     quadratic = _quadratic(grams, splines)
     steps = direction * np.diff(np.eye(grams.shape[1])[:splines], axis=0)
@@ -370,9 +317,8 @@ def fit_many(grams: np.ndarray, moments: np.ndarray, splines: int, direction: in
         wrong = now
         penalty = softness * np.einsum("bi,ij,ik->bjk", wrong.astype(float), steps, steps)
         theta = np.linalg.solve(quadratic + penalty, moments[..., None])[..., 0]
-    turning = np.flatnonzero((wrong != (theta @ steps.T < 0)).any(1))  # Newton's method may turn in circles
-    for row in turning:
-        theta[row] = fit(Problem(grams[row], moments[row], 0.0, splines), direction, softness).coefficients
+    for row in np.flatnonzero((wrong != (theta @ steps.T < 0)).any(1)):  # Newton's method may turn in circles
+        theta[row] = fit(grams[row], moments[row], splines, direction, softness)[0]
     return theta
 
 
@@ -382,14 +328,3 @@ def _quadratic(grams: np.ndarray, splines: int) -> np.ndarray:
     bend = np.diff(np.eye(size)[:splines], 2, axis=0)
     scale = np.trace(grams, axis1=1, axis2=2)[:, None, None] / size
     return grams + _SMOOTH * bend.T @ bend + _SPLINE_RIDGE * scale * np.eye(size)
-
-
-def fit_direction(problem: Problem, monotonic: str, softness: float) -> tuple[int, Fit]:
-    """Fit in the given direction; `auto` takes the direction with the smaller residuals."""
-    if monotonic == "none":
-        return 0, fit(problem, 0, softness)
-    if monotonic != "auto":
-        direction = 1 if monotonic == "increasing" else -1
-        return direction, fit(problem, direction, softness)
-    both = {direction: fit(problem, direction, softness) for direction in (-1, 1)}
-    return min(both.items(), key=lambda one: one[1].error)

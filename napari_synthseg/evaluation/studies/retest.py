@@ -19,13 +19,10 @@ from scipy import stats
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
-from napari_synthseg.evaluation.studies.model import bootstrap_interval
+from napari_synthseg.evaluation.studies.model import FEWEST, bootstrap_interval
 from napari_synthseg.evaluation.studies.options import RetestOptions
 from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import Progress, run
-
-FEWEST = 3
-"""People with two scans or more that any figure needs."""
 
 Interval = tuple[float, float]
 
@@ -87,7 +84,7 @@ def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Pr
     """Measure the reproducibility of each structure, from tables with several scans of the same people.
 
     Raises:
-        InputError: a table or column cannot be used, or too few people have several scans.
+        InputError: a table or column cannot be used, or too few people (fewer than `FEWEST`) have several scans.
     """
     yield Progress("Reading tables")
     notes = Notes()
@@ -114,6 +111,7 @@ def retest_steps(tables: Sequence[Path], options: RetestOptions) -> Generator[Pr
 
 
 def _in_order(cohort: Cohort, ordered_by: list[str], notes: Notes) -> Cohort:
+    """Return the scans of people with several, by the numbers in the sessions' names; missing ones last."""
     person = cohort.who["#person"]
     several = person.duplicated(keep=False)
     notes.add("rows", "people have one scan only, so left out", cohort.who["#subject"][~several])
@@ -123,14 +121,12 @@ def _in_order(cohort: Cohort, ordered_by: list[str], notes: Notes) -> Cohort:
             "subject recognised (--id names its column)?"
         )
     order = cohort.cells[ordered_by[0]] if ordered_by else cohort.who["#session"]
-    rows = sorted(np.flatnonzero(several), key=lambda row: _natural(order[row]))
-    return cohort.take(np.array(rows))
 
+    def natural(row: int) -> tuple[bool, list[tuple[bool, float, str]]]:
+        parts = re.findall(r"\d+|\D+", order[row]) if isinstance(order[row], str) else []
+        return not parts, [(not part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
 
-def _natural(session: object) -> tuple[bool, list[tuple[bool, float, str]]]:
-    """Sort by the numbers in a session's name: ses-2 before ses-10; missing ones last."""
-    parts = re.findall(r"\d+|\D+", session) if isinstance(session, str) else []
-    return not parts, [(not part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
+    return cohort.take(np.array(sorted(np.flatnonzero(several), key=natural)))
 
 
 def measure(structure: str, volumes: np.ndarray, options: RetestOptions) -> Reproducibility:
@@ -138,39 +134,39 @@ def measure(structure: str, volumes: np.ndarray, options: RetestOptions) -> Repr
     count = np.isfinite(volumes).sum(1)
     means, variances = np.nanmean(volumes, 1), np.nanvar(volumes, 1, ddof=1)
     apart = np.nanmean([200 * np.abs(a - b) / (a + b) for a, b in combinations(volumes.T, 2)], 0)
-    relative = variances / means**2
 
     def estimate(weights: np.ndarray) -> np.ndarray:
-        sums = weights @ np.column_stack([apart, relative]) / weights.sum(1, keepdims=True)
+        sums = weights @ np.column_stack([apart, variances / means**2]) / weights.sum(1, keepdims=True)
         return np.column_stack([sums[:, 0], 100 * np.sqrt(sums[:, 1])])
 
-    low, high = bootstrap_interval(
+    ends = bootstrap_interval(
         (len(volumes),), estimate, method="bca", resamples=options.resamples, confidence=options.confidence,
         seed=options.seed,
     )  # fmt: skip
-    difference, variation = estimate(np.ones((1, len(volumes))))[0]
+    difference, variation = map(float, estimate(np.ones((1, len(volumes))))[0])
+    difference_ci, variation_ci = ((float(low), float(high)) for low, high in zip(*ends, strict=True))
     freedom, squares = int((count - 1).sum()), float(((count - 1) * variances).sum())
-    error = np.sqrt(squares / freedom)
-    error_ci = np.sqrt(squares / np.array(stats.chi2.interval(options.confidence, freedom))[::-1])
+    error = float(np.sqrt(squares / freedom))
+    error_low, error_high = np.sqrt(squares / np.array(stats.chi2.interval(options.confidence, freedom))[::-1])
     first, second = volumes[:, 0], volumes[:, 1]
-    icc = intraclass(volumes[:, : int(count.min())], options.confidence)
+    icc, icc_ci, agreement, consistency = intraclass(volumes[:, : int(count.min())], options.confidence)
     return Reproducibility(
         structure=structure,
         people=len(volumes),
         scans=int(count.sum()),
         mean=float(means.mean()),
-        difference_percent=float(difference),
-        difference_ci=(float(low[0]), float(high[0])),
+        difference_percent=difference,
+        difference_ci=difference_ci,
         difference_median=float(np.median(apart)),
-        variation_percent=float(variation),
-        variation_ci=(float(low[1]), float(high[1])),
-        error=float(error),
-        error_ci=(float(error_ci[0]), float(error_ci[1])),
+        variation_percent=variation,
+        variation_ci=variation_ci,
+        error=error,
+        error_ci=(float(error_low), float(error_high)),
         repeatability=float(1.96 * np.sqrt(2) * error),
-        icc=icc[0],
-        icc_ci=icc[1],
-        icc_agreement=icc[2],
-        icc_consistency=icc[3],
+        icc=icc,
+        icc_ci=icc_ci,
+        icc_agreement=agreement,
+        icc_consistency=consistency,
         bland_altman=bland_altman(second - first, options.confidence),
         pairs=(first, second),
     )
@@ -200,13 +196,8 @@ def bland_altman(difference: np.ndarray, confidence: float) -> dict[str, float |
     n, z = len(difference), float(stats.norm.ppf(0.975))
     bias, spread = float(difference.mean()), float(difference.std(ddof=1))
     t = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * spread
-    of_limit = t * np.sqrt(1 / n + z**2 / (2 * (n - 1)))
-    values = {
-        "bias": (bias, t / np.sqrt(n)),
-        "lower": (bias - z * spread, of_limit),
-        "upper": (bias + z * spread, of_limit),
-    }
     found: dict[str, float | Interval] = {}
-    for name, (value, half) in values.items():
-        found |= {name: float(value), f"{name}_ci": (float(value - half), float(value + half))}
+    for name, side in (("bias", 0), ("lower", -z), ("upper", z)):
+        value, half = bias + side * spread, t * float(np.sqrt(1 / n + side**2 / (2 * (n - 1))))
+        found |= {name: value, f"{name}_ci": (value - half, value + half)}
     return found

@@ -8,12 +8,14 @@ from __future__ import annotations
 import io
 import re
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pandas as pd
 
 from napari_synthseg import anatomy
@@ -39,87 +41,11 @@ _ELSEWHERE = {
     "leftthalamusproper": "leftthalamus", "rightthalamusproper": "rightthalamus",
 }  # fmt: skip
 """Names of structures in SynthSeg's own tables and older ones of FreeSurfer."""
-_MAY_BE_EMPTY = ("lesion", "hypointensit", "vessel", "choroid", "5th")
-"""Parts of the names of structures that a healthy brain may lack: a volume of 0 is a measurement."""
-
-
-def plain(name: str) -> str:
-    """Return a name in lower case, letters and digits only."""
-    return re.sub(r"[^a-z0-9]", "", name.lower())
-
-
-@cache
-def _structures() -> frozenset[str]:
-    values = [s.value for s in (*anatomy.table()[1:], anatomy.LESIONS, anatomy.BRAIN, *anatomy.COARSE)]
-    return frozenset(plain(anatomy.name(value)) for value in [*values, *anatomy.parcels()])
-
-
-def is_structure(column: str) -> bool:
-    """Whether a column is called like a structure of the brain or the intracranial volume."""
-    name = plain(column)
-    return _ELSEWHERE.get(name, name) in _structures() or name in INTRACRANIAL
-
-
-def may_be_empty(column: str) -> bool:
-    """Whether a volume of 0 is a measurement: for everything that is not a structure of every brain."""
-    return not is_structure(column) or any(part in plain(column) for part in _MAY_BE_EMPTY)
-
-
-def find(wanted: str, columns: Sequence[str]) -> str | None:
-    """Find a column by its name, a name that differs in case and signs only, or an alias."""
-    if wanted in columns:
-        return wanted
-    alike = [column for column in columns if plain(column) == plain(wanted) and plain(wanted)]
-    return alike[0] if len(alike) == 1 else find_any(ALIASES.get(plain(wanted), ()), columns)
-
-
-def find_any(names: Iterable[str], columns: Sequence[str]) -> str | None:
-    """Return the first column that has one of these plain names, in the order of the names."""
-    called = {plain(column): column for column in reversed(columns)}
-    return next((called[name] for name in names if name in called), None)
-
-
-def missing(wanted: Sequence[str], columns: Sequence[str], where: str, hint: str = "") -> InputError:
-    listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "")
-    if len(wanted) > 1:
-        named = ", ".join(map(repr, wanted[:-1])) + f" and {wanted[-1]!r}"
-        return InputError(f"There are no columns {named} in {where}: there are {listed}{hint}.")
-    close = get_close_matches(plain(wanted[0]), [plain(column) for column in columns], n=1, cutoff=0.75)
-    meant = next((column for column in columns if close and plain(column) == close[0]), None)
-    guess = f" (did you mean {meant!r}?)" if meant else ""
-    return InputError(f"There is no column {wanted[0]!r} in {where}{guess}: there are {listed}{hint}.")
-
-
-def without_side(column: str) -> str:
-    """Return a structure's name without its side: `Hippocampus` for `Left-Hippocampus`, `ctx-insula` for
-    `ctx-lh-insula`."""
-    rest = re.sub(r"^(ctx-[lr]h-|(left|right|lh|rh)[-_ ])", "", column, flags=re.IGNORECASE)
-    return f"ctx-{rest}" if column.lower().startswith("ctx-") and rest != column else rest
-
-
-def chosen(wanted: Sequence[str], structures: Sequence[str]) -> list[str]:
-    """Select the structures with these names or parts of names, in the order of the table.
-
-    Raises:
-        InputError: a name fits none.
-    """
-    found: set[str] = set()
-    for name in wanted:
-        exact = find(name, structures)
-        fitting = [exact] if exact else [s for s in structures if plain(name) and plain(name) in plain(s)]
-        if not fitting:
-            raise missing([name], structures, "the volumes")
-        found.update(fitting)
-    return [structure for structure in structures if structure in found]
-
-
 MISSING = ("-", "--", ".", "?", "n.a.", "N.A.", "none", "NONE", "missing", "Missing", "#VALUE!", "#DIV/0!", "nd", "Nan")
 """Cells without a value, beside those that pandas knows."""
 WHO = ["#scan", "#subject", "#person", "#session", "#folder"]
 """Columns added to a table: scan as written, name of the subject, the same normalized, session, folder of the table."""
 _WORKBOOKS = {b"PK\x03\x04": "an Excel or OpenDocument workbook", b"\xd0\xcf\x11\xe0": "an old Excel workbook"}
-_SUBJECT = re.compile(r"(?:^|[/\\_])sub-([A-Za-z0-9+]+)")
-_SESSION = re.compile(r"(?:^|[/\\_])ses-([A-Za-z0-9+]+)")
 _LAST_PARTS = re.compile(r"_(dseg|labels?|seg|aseg|synthseg|segmentation)$")
 _ENTITY = re.compile(r"(ses|run|acq|rec|desc|dir|echo|part|ce|space|res|task)-", re.IGNORECASE)
 _KINDS = frozenset((
@@ -127,7 +53,6 @@ _KINDS = frozenset((
     "anat", "image", "scan", "scans", "orig", "nu", "norm", "raw", "nii", "nifti", "dicom", "data", "/", ".",
 ))  # fmt: skip
 """Names of files and folders that identify nobody."""
-_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
@@ -160,9 +85,65 @@ class Notes:
     def add(self, where: str, what: str, examples: Iterable[object]) -> None:
         """Add a note about all its examples, unless there are none or the note exists; see `Note`."""
         texts = [str(example) for example in examples]
-        note = Note(where, what, len(texts), tuple(dict.fromkeys(text[:60] for text in texts))[:_EXAMPLES])
+        note = Note(where, what, len(texts), tuple(dict.fromkeys(text[:60] for text in texts))[:3])
         if texts and note not in self.all:
             self.all.append(note)
+
+
+# Columns
+
+
+def plain(name: str) -> str:
+    """Return a name in lower case, letters and digits only."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+@cache
+def _structures() -> frozenset[str]:
+    values = [s.value for s in (*anatomy.table()[1:], anatomy.LESIONS, anatomy.BRAIN, *anatomy.COARSE)]
+    return frozenset(plain(anatomy.name(value)) for value in [*values, *anatomy.parcels()])
+
+
+def is_structure(column: str) -> bool:
+    """Whether a column is called like a structure of the brain or the intracranial volume."""
+    name = plain(column)
+    return _ELSEWHERE.get(name, name) in _structures() or name in INTRACRANIAL
+
+
+def find(wanted: str, columns: Sequence[str]) -> str | None:
+    """Find a column by its name, a name that differs in case and signs only, or an alias."""
+    if wanted in columns:
+        return wanted
+    alike = [column for column in columns if plain(column) == plain(wanted) and plain(wanted)]
+    return alike[0] if len(alike) == 1 else find_any(ALIASES.get(plain(wanted), ()), columns)
+
+
+def find_any(names: Iterable[str], columns: Sequence[str]) -> str | None:
+    """Return the first column that has one of these plain names, in the order of the names."""
+    called = {plain(column): column for column in reversed(columns)}
+    return next((called[name] for name in names if name in called), None)
+
+
+def missing(wanted: Sequence[str], columns: Sequence[str], where: str, hint: str = "") -> InputError:
+    """Return the error about columns that do not exist, with the nearest name if it is one column."""
+    listed = ", ".join(columns[:12]) + (", ..." if len(columns) > 12 else "") + hint
+    *first, last = map(repr, wanted)
+    if first:
+        return InputError(f"There are no columns {', '.join(first)} and {last} in {where}: there are {listed}.")
+    called = {plain(column): column for column in reversed(columns)}
+    close = get_close_matches(plain(wanted[0]), called, n=1, cutoff=0.75)
+    guess = f" (did you mean {called[close[0]]!r}?)" if close else ""
+    return InputError(f"There is no column {last} in {where}{guess}: there are {listed}.")
+
+
+def without_side(column: str) -> str:
+    """Return a structure's name without its side: `Hippocampus` for `Left-Hippocampus`, `ctx-insula` for
+    `ctx-lh-insula`."""
+    rest = re.sub(r"^(ctx-[lr]h-|(left|right|lh|rh)[-_ ])", "", column, flags=re.IGNORECASE)
+    return f"ctx-{rest}" if column.lower().startswith("ctx-") and rest != column else rest
+
+
+# Files
 
 
 def read_table(path: Path, notes: Notes) -> pd.DataFrame:
@@ -200,9 +181,8 @@ def _text(path: Path) -> str:
     if not path.is_file():
         what = "is no file" if path.exists() else "does not exist"
         raise InputError(f"The table {path} {what}: give a CSV or TSV file.")
-    for beginning, what in _WORKBOOKS.items():
-        if first_bytes(path).startswith(beginning):
-            raise InputError(f"{path} is {what}: save the sheet as CSV and give that file.")
+    if kind := next((what for start, what in _WORKBOOKS.items() if first_bytes(path).startswith(start)), ""):
+        raise InputError(f"{path} is {kind}: save the sheet as CSV and give that file.")
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError) as error:
@@ -210,6 +190,15 @@ def _text(path: Path) -> str:
     if "\0" in text[: 1 << 16]:
         raise InputError(f"{path} is no text: save it as CSV in UTF-8.")
     return text
+
+
+def numbers(text: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Convert a column to finite numbers, NaN elsewhere; also return the mask of cells that are neither nor missing."""
+    values = pd.to_numeric(text, errors="coerce").astype(float).replace([np.inf, -np.inf], np.nan)
+    return values, text.notna() & values.isna()
+
+
+# Scans and people
 
 
 def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:
@@ -223,42 +212,39 @@ def identified(table: pd.DataFrame, wanted: str = "") -> pd.DataFrame:
     Raises:
         InputError: there is no such column.
     """
-    scan, subject = _id_columns(table, wanted)
-    session = find_any(SESSION, list(table))
-    cells = [table[column].fillna("") if column else [""] * len(table) for column in (scan, subject, session)]
-    who = pd.DataFrame([_identity(*row) for row in zip(*cells, strict=True)], columns=WHO[:4], index=table.index)
+    columns = [*_id_columns(table, wanted), find_any(SESSION, list(table))]
+    nothing = pd.Series(pd.NA, index=table.index, dtype=object)
+    scan, subject, session = (table[column].astype(object) if column else nothing for column in columns)
+    bids = subject.fillna(scan).astype(str).str.extract(r"(?:^|[/\\_])sub-([A-Za-z0-9+]+)")[0]
+    subject = ("sub-" + bids).fillna(subject).fillna(scan.map(person_of, na_action="ignore"))
+    visit = scan.fillna(subject).astype(str).str.extract(r"(?:^|[/\\_])ses-([A-Za-z0-9+]+)")[0]
+    person = subject.map(normal, na_action="ignore")
+    session = session.fillna(visit).map(lambda name: normal(name, "ses-"), na_action="ignore")
+    who = pd.concat([scan, subject, person, session], axis=1, keys=WHO[:4]).astype(object)
     who["#folder"] = str(table.attrs["path"].parent)
-    rest = table.drop(columns=[column for column in (scan, subject, session) if column])
-    return pd.concat([who.replace("", pd.NA), rest], axis=1)
+    return pd.concat([who, table.drop(columns=[column for column in columns if column])], axis=1)
 
 
 def _id_columns(table: pd.DataFrame, wanted: str) -> tuple[str | None, str | None]:
+    """Return the columns of scans and of subjects."""
     scan, subject = find_any(SCAN, list(table)), find_any(SUBJECT, list(table))
+
+    def has_paths(column: str) -> bool:
+        return bool(table[column].str.contains(r"[/\\]|\.(?:nii|gz|mgz|nrrd)$", case=False, na=False).any())
+
     if wanted:
         column = find(wanted, list(table))
         if column is None:
             raise missing([wanted], list(table), str(table.attrs["path"]))
-        if column == scan or _has_paths(table[column]):
+        if column == scan or has_paths(column):
             return column, subject if subject != column else None
-        return scan if scan != column else None, column
-    if subject and not scan and _has_paths(table[subject]):
+        return scan, column
+    if subject and not scan and has_paths(subject):
         return subject, None  # SynthSeg's own tables call the scan the subject
     first = str(table.columns[0])
     if not scan and not subject and not is_structure(first) and table[first].is_unique:
         return None, first
     return scan, subject
-
-
-def _has_paths(cells: pd.Series) -> bool:
-    return bool(cells.str.contains(r"[/\\]|\.(?:nii|gz|mgz|nrrd)$", case=False, na=False).any())
-
-
-def _identity(scan: str, subject: str, session: str) -> tuple[str, str, str, str]:
-    """Return scan, subject, person and session of a row; empty if nothing says."""
-    match = _SUBJECT.search(subject or scan)
-    subject = f"sub-{match[1]}" if match else subject or (person_of(scan) if scan else "")
-    visit = _SESSION.search(scan or subject)
-    return scan, subject, normal(subject), normal(session or (visit[1] if visit else ""), "ses-")
 
 
 def person_of(scan: str) -> str:
@@ -283,35 +269,27 @@ def normal(name: str, prefix: str = "sub-") -> str:
     return name.strip().lower().removeprefix(prefix)
 
 
-def titles(rows: pd.DataFrame) -> list[str]:
+def titles(rows: pd.DataFrame) -> pd.Series:
     """Return the scans' names for a note."""
-    return [
-        bare(scan) if isinstance(scan, str) else subject if isinstance(subject, str) else "a row without a name"
-        for scan, subject in zip(rows["#scan"], rows["#subject"], strict=True)
-    ]
+    return rows["#scan"].map(bare, na_action="ignore").fillna(rows["#subject"]).fillna("a row without a name")
 
 
-def person_in(known: dict[str, str], person: str, scan: str) -> str | None:
-    """Find a scan's person in another table: by name, by ever fewer of its parts, by folders, or without zeros.
+def find_people(rows: pd.DataFrame, people: Iterable[str]) -> pd.Series:
+    """Find the person of each scan in another table; None if there is none.
 
-    Args:
-        known: people of that table, by their names and by those that are numbers without leading zeros.
-        person: normalized name from the scan's own row.
-        scan: its path, or an empty text.
+    Looked for are the normalized name from the scan's own row, ever fewer of its parts, the scan's folders, and the
+    name without leading zeros (spreadsheets drop them) if that is unambiguous.
     """
-    parts = person.split("_")
-    shorter = ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
-    folders = [normal(part) for part in reversed(PurePosixPath(scan.replace("\\", "/")).parts[:-1])]
-    candidates = [*shorter, *folders, person.lstrip("0") or "0"]
-    return next((known[one] for one in candidates if one in known), None)
+    people = list(dict.fromkeys(people))
+    short = {name: name.lstrip("0") or "0" for name in people if name.isdigit()}
+    counts = Counter(short.values())
+    known = {one: name for name, one in short.items() if counts[one] == 1} | {name: name for name in people}
 
+    def find_one(person: str, scan: str) -> str | None:
+        parts = person.split("_")
+        shorter = ["_".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        folders = [normal(part) for part in reversed(PurePosixPath(scan.replace("\\", "/")).parts[:-1])]
+        return next((known[one] for one in [*shorter, *folders, person.lstrip("0") or "0"] if one in known), None)
 
-def known_people(people: Sequence[str]) -> dict[str, str]:
-    """Index people by their names, and numbers also without leading zeros (spreadsheets drop them) if unambiguous."""
-    known = {name: name for name in people}
-    for name in known.copy():
-        short = name.lstrip("0") or "0"
-        if name.isdigit() and short not in known:
-            same = [other for other in people if other.isdigit() and (other.lstrip("0") or "0") == short]
-            known |= {short: name} if len(same) == 1 else {}
-    return known
+    pairs = zip(rows["#person"].fillna(""), rows["#scan"].fillna(""), strict=True)
+    return pd.Series([find_one(*pair) for pair in pairs], index=rows.index, dtype=object)

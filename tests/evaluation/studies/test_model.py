@@ -8,8 +8,8 @@ import pingouin
 import pytest
 from scipy import stats
 
-from napari_synthseg.evaluation.studies.groups import _corrected_for_number, _effects
-from napari_synthseg.evaluation.studies.model import Moments, bootstrap_interval, effects, hedges_factor, slopes
+from napari_synthseg.evaluation.studies.groups import corrected_for_number, effects_on
+from napari_synthseg.evaluation.studies.model import Moments, bootstrap_interval, effects, hedges_factor
 from napari_synthseg.evaluation.studies.options import GroupOptions
 
 
@@ -20,9 +20,9 @@ def people(n=12, m=9, p=2, s=3, seed=0):
     return y, x, np.arange(n + m) >= n
 
 
-def scatters(y, x, other, weights=None):
+def effects_of(y, x, other, fit="within", weights=None):
     weights = np.ones((1, len(y))) if weights is None else weights
-    return [Moments(y[rows], x[rows])(weights[:, rows]) for rows in (~other, other)]
+    return effects(*(Moments(y[rows], x[rows])(weights[:, rows]) for rows in (~other, other)), fit)
 
 
 def cohens_d(y, other):
@@ -33,28 +33,28 @@ def cohens_d(y, other):
 @pytest.mark.parametrize("fit", ["within", "reference", "all"])
 def test_moments_give_the_d_of_regression(fit):
     y, x, other = people()
-    rows = {"within": slice(None), "reference": ~other, "all": slice(None)}[fit]
+    rows = ~other if fit == "reference" else slice(None)
     design = np.column_stack([np.ones(len(y)), x, other])[rows]
-    design = design if fit == "within" else design[:, :3]
-    beta = np.linalg.lstsq(design, y[rows], rcond=None)[0][1:3]
-    assert slopes(*scatters(y, x, other), fit)[0] == pytest.approx(beta, rel=1e-6)
-    assert effects(*scatters(y, x, other), fit)[0] == pytest.approx(cohens_d(y - x @ beta, other), rel=1e-6)
+    beta = np.linalg.lstsq(design if fit == "within" else design[:, :3], y[rows], rcond=None)[0][1:3]
+    d, slopes = effects_of(y, x, other, fit)
+    assert slopes[0] == pytest.approx(beta, rel=1e-6)
+    assert d[0] == pytest.approx(cohens_d(y - x @ beta, other), rel=1e-6)
 
 
 def test_without_covariates_d_is_plain_case_minus_control():
     y, x, other = people(p=0)
-    assert effects(*scatters(y, x, other), "within")[0] == pytest.approx(cohens_d(y, other))
+    assert effects_of(y, x, other)[0][0] == pytest.approx(cohens_d(y, other))
     y[other] += 10
-    assert (effects(*scatters(y, x, other), "within") > 0).all()
+    assert (effects_of(y, x, other)[0] > 0).all()
 
 
 def test_weights_are_what_drawing_rows_gives():
     y, x, other = people()
-    counts = np.random.default_rng(3).multinomial(12, np.full(12, 1 / 12), 4)
-    counts = np.concatenate([counts, np.random.default_rng(4).multinomial(9, np.full(9, 1 / 9), 4)], 1)
+    rng = np.random.default_rng(3)
+    counts = np.concatenate([rng.multinomial(size, np.full(size, 1 / size), 4) for size in (12, 9)], 1)
     rows = np.repeat(np.arange(len(y)), counts[2])
-    again = effects(*scatters(y[rows], x[rows], other[rows]), "within")[0]
-    assert effects(*scatters(y, x, other, counts), "within")[2] == pytest.approx(again)
+    again = effects_of(y[rows], x[rows], other[rows])[0][0]
+    assert effects_of(y, x, other, weights=counts)[0][2] == pytest.approx(again)
 
 
 @pytest.mark.parametrize("method", ["bca", "percentile"])
@@ -77,27 +77,25 @@ def test_difference_interval_and_p_are_hc3_and_student_is_classical():
     hat = np.diag(design @ inverse @ design.T)
     inside = design.T @ (design * ((y - design @ beta)[:, 0] / (1 - hat))[:, None] ** 2)
     hc3 = np.sqrt((inverse @ inside @ inverse)[1, 1])
-    found, corrected = _effects(pd.DataFrame(y), x, other, GroupOptions(group="g", resamples=100))
-    for p, one in ((found[0].p, hc3), (found[0].p_student, error[0])):
-        assert p == pytest.approx(2 * stats.t.sf(abs(beta[1, 0] / one), len(y) - 4))
+    found, corrected = effects_on(pd.DataFrame(y), x, other, GroupOptions(group="g", resamples=100))
+    for name, one in (("p", hc3), ("p_student", error[0])):
+        assert found[0][name] == pytest.approx(2 * stats.t.sf(abs(beta[1, 0] / one), len(y) - 4))
     half = stats.t.ppf(0.975, len(y) - 4) * hc3
-    assert found[0].difference_ci == pytest.approx((beta[1, 0] - half, beta[1, 0] + half))
-    assert [one.cohens_d for one in found] == pytest.approx(cohens_d(corrected, other))
+    assert found[0]["difference_ci"] == pytest.approx((beta[1, 0] - half, beta[1, 0] + half))
+    assert [one["cohens_d"] for one in found] == pytest.approx(cohens_d(corrected, other))
 
 
-def test_p_values_are_corrected_for_their_number():
+def test_p_values_are_corrected_for_their_number_without_the_unknown():
     p = np.array([0.01, np.nan, 0.04, 0.03, 0.005])
-    assert _corrected_for_number(p, "holm") == pytest.approx([0.03, np.nan, 0.06, 0.06, 0.02], nan_ok=True)
+    assert corrected_for_number(p, "holm") == pytest.approx([0.03, np.nan, 0.06, 0.06, 0.02], nan_ok=True)
     known = np.isfinite(p)
-    assert _corrected_for_number(p, "fdr_bh")[known] == pytest.approx(stats.false_discovery_control(p[known]))
+    assert np.array(corrected_for_number(p, "fdr_bh"))[known] == pytest.approx(stats.false_discovery_control(p[known]))
+    assert np.isnan(corrected_for_number([np.nan], "holm")).all()
 
 
 def test_hedges_factor_removes_the_bias():
     rng = np.random.default_rng(0)
-    found = []
-    for _ in range(800):
-        x, other = rng.normal(size=(16, 2)), np.arange(16) >= 8
-        y = rng.normal(size=(16, 20)) + 1.0 * other[:, None]
-        found.append(effects(*scatters(y, x, other), "within"))
+    x, other = rng.normal(size=(800, 16, 2)), np.arange(16) >= 8
+    found = [effects_of(rng.normal(size=(16, 20)) + other[:, None], one, other)[0] for one in x]
     mean = float(np.mean(found))
     assert mean > 1.1 and mean * hedges_factor(8, 8, 2) == pytest.approx(1.0, abs=0.02)
