@@ -31,7 +31,7 @@ from napari_synthseg.batch import bids
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import absolute, find, made_with, plan
 from napari_synthseg.batch.segmenter import Settings
-from napari_synthseg.batch.workers import TIMEOUT_S, Event, Lost, NotBegun, Unfit, Workers, begin, enter, forget
+from napari_synthseg.batch.workers import TIMEOUT_S, NotBegun, Workers, begin, enter, forget
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import command_text, from_json, to_json
 from napari_synthseg.inference.options import SegmentOptions
@@ -93,12 +93,12 @@ class Processes(Workers):
     def _is_death(self, error: BaseException, future: Future) -> bool:
         return isinstance(error, BrokenProcessPool)
 
-    def _gone(self, slot: Hashable) -> Lost:
+    def _gone(self, slot: Hashable) -> str:
         self._pools.pop(slot).shutdown()  # joins the dead process
         process, seat = self._processes.pop(slot)
         del self._futures[slot]
         self._start(seat)
-        return Lost(slot, how_it_ended(process.exitcode))
+        return how_it_ended(process.exitcode)
 
     def _refuse(self, slot: Hashable) -> None:
         del self._futures[slot]
@@ -170,6 +170,7 @@ class Cluster(Workers):
         InputError: `distributed` is not installed, or nothing answers at the address.
     """
 
+    alike = False  # another machine may have the file
     hopeless = False
 
     def __init__(self, address: str, settings: Settings, out: Path) -> None:
@@ -191,7 +192,7 @@ class Cluster(Workers):
         self._looked = 0.0
         self._answered = time.monotonic()
 
-    def _look(self) -> list[Event]:
+    def _missing(self) -> list[Hashable]:
         if time.monotonic() - self._looked < LOOK_S:
             return []
         self._looked = time.monotonic()
@@ -206,7 +207,7 @@ class Cluster(Workers):
         self._answered = time.monotonic()
         self._unfit &= set(threads)
         self.hopeless = bool(threads) and self._unfit == set(threads)
-        gone: list[Event] = [self._gone(slot) for slot in list(self._futures) if slot not in threads]
+        gone = [slot for slot in self._futures if slot not in threads]
         for slot in sorted(set(threads) - set(self._futures) - self._unfit):
             self._call(slot, begin, self._settings, __version__, self._out, threads[slot])
         return gone
@@ -220,15 +221,11 @@ class Cluster(Workers):
         named = type(error).__name__ in ("KilledWorker", "CancelledError", "FutureCancelledError")
         return named or isinstance(error, NotBegun) or future.status in ("cancelled", "lost")  # type: ignore[attr-defined]
 
-    def _gone(self, slot: Hashable) -> Lost:
+    def _gone(self, slot: Hashable) -> str:
         with suppress(Exception):
             self._futures.pop(slot).cancel()  # a new worker may have this address: it begins anew
         self._tasks.pop(slot, None)
-        return Lost(slot, "the worker is gone: killed, out of memory, or disconnected")
-
-    def _event(self, slot: Hashable, future: Future) -> Event:
-        event = super()._event(slot, future)
-        return Unfit(slot, event.why, False) if isinstance(event, Unfit) else event  # another machine may have the file
+        return "the worker is gone: killed, out of memory, or disconnected"
 
     def _refuse(self, slot: Hashable) -> None:
         self._futures.pop(slot, None)

@@ -10,6 +10,7 @@ import json
 import logging
 import time
 import uuid
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
@@ -24,7 +25,7 @@ from napari_synthseg.batch import bids, page
 from napari_synthseg.batch.executors import Cluster, Processes
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import Task, absolute, done, find, made_with, plan
-from napari_synthseg.batch.report import NAME, Entry, Report, Status, entry
+from napari_synthseg.batch.report import NAME, Entry, Report, entry
 from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.segmenter import Load, Segmenter, Settings, failure
 from napari_synthseg.batch.workers import Workers
@@ -77,21 +78,19 @@ class BatchResult:
         """Counts of scans, and the names of those whose segmentation has probably failed, worst first."""
         counts = f"{self.count('ok')} segmented, {self.count('skipped')} done before, {self.count('failed')} failed"
         doubtful = [one for one in self.entries if one.verdict == "likely failed"]
-        doubtful.sort(key=lambda one: one.expected_dice or 0.0)
         if not doubtful:
             return f"{counts}."
+        names = Counter(Path(one.input).name for one in self.entries)
+        told = []
+        for one in sorted(doubtful, key=lambda one: one.expected_dice or 0.0)[:NAMED]:
+            name = Path(one.input).name
+            dice = "" if one.expected_dice is None else f" (expected Dice {one.expected_dice:.2f})"
+            told.append(f"{one.input if names[name] > 1 else name}{dice}")
+        if (more := len(doubtful) - NAMED) > 0:
+            where = self.page or self.report
+            told.append(f"and {more} more{f': see {where.name}' if where else ''}")
         have = "segmentation has" if len(doubtful) == 1 else "segmentations have"
-        named = ", ".join(map(self._named, doubtful[:NAMED]))
-        where = self.page or self.report
-        rest = f", and {len(doubtful) - NAMED} more{f': see {where.name}' if where else ''}"
-        return f"{counts}; {len(doubtful)} {have} probably failed: {named}{rest if len(doubtful) > NAMED else ''}."
-
-    def _named(self, one: Entry) -> str:
-        """Return the name of a scan (its path, if the name is not unique) and its expected Dice."""
-        name = Path(one.input).name
-        alike = sum(Path(other.input).name == name for other in self.entries) > 1
-        dice = "" if one.expected_dice is None else f" (expected Dice {one.expected_dice:.2f})"
-        return f"{one.input if alike else name}{dice}"
+        return f"{counts}; {len(doubtful)} {have} probably failed: {', '.join(told)}."
 
 
 def segment_files(
@@ -191,7 +190,14 @@ def segment_many(
     settings = Settings(uuid.uuid4().hex, segmentation, made, options.redo, load)
     with _alone(out, share):
         datasets = sorted({source.dataset for source in sources if source.dataset is not None})
-        report = Report(_report_path(out, share), tasks, lambda: _describe(out, datasets, made["weights"]))
+        path = out / NAME if share[1] == 1 else out / "parts" / f"{share[0]}of{share[1]}.json"
+
+        def describe() -> None:
+            content = bids.description(datasets, made["weights"])
+            write_text(out / bids.DESCRIPTION, json.dumps(content, indent=1) + "\n")
+            write_text(out / ".bidsignore", bids.IGNORED)
+
+        report = Report(path, tasks, describe)
         started = time.monotonic()
         try:
             todo = tasks if options.redo else (yield from _not_done(tasks, made, report))
@@ -235,16 +241,6 @@ def _alone(out: Path, part: tuple[int, int]) -> Iterator[None]:
         yield
 
 
-def _describe(out: Path, datasets: list[Path], weights: dict[str, str]) -> None:
-    write_text(out / bids.DESCRIPTION, json.dumps(bids.description(datasets, weights), indent=1) + "\n")
-    write_text(out / ".bidsignore", bids.IGNORED)
-
-
-def _report_path(out: Path, share: tuple[int, int]) -> Path:
-    number, count = share
-    return out / NAME if count == 1 else out / "parts" / f"{number}of{count}.json"
-
-
 def _workers(options: BatchOptions, out: Path, scans: int) -> Callable[[Settings], Workers]:
     address = options.scheduler
     if address is not None:
@@ -277,10 +273,9 @@ def _segment(
         for slot, task, then in list(schedule.assign()):
             began = began or time.monotonic()
             workers.give(slot, task, then)
-        for event in workers.poll(TICK_S):
-            if (ending := event.apply(schedule, workers)) is not None:
-                over, failed = over + 1, failed + bool(ending.outcome.reason)
-                report.add(ending.task.number, _entry(ending))
+        for ending in workers.poll(schedule, TICK_S):
+            over, failed = over + 1, failed + bool(ending.outcome.reason)
+            report.add(ending.task.number, _entry(ending))
         pace = over / (time.monotonic() - began) if began and over else 0.0
         left = {"left": page.in_words((len(tasks) - over) / pace)} if pace else {}
         stage = "Segmenting" if schedule.slots or began else workers.waiting_for
@@ -292,9 +287,8 @@ def _entry(ending: Ending) -> Entry:
     if outcome.reason:
         named = printable(str(task.scan)) in outcome.reason
         logger.warning("%s", outcome.reason if named else printable(f"{task.scan} failed: {outcome.reason}"))
-    status: Status = "failed" if outcome.reason else "ok"
     more = {"reason": outcome.reason, "seconds": round(outcome.seconds, 2), "attempts": ending.attempts}
-    return entry(task, status, outcome.record, **more)
+    return entry(task, "failed" if outcome.reason else "ok", outcome.record, **more)
 
 
 def _write_page(

@@ -9,10 +9,10 @@ is an outlier. Batches of fewer than `FEWEST` scans have none.
 
 from __future__ import annotations
 
-import base64
 import math
 import os
 import time
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,23 +30,7 @@ from napari_synthseg.inference.quality.rating import AMBER, GREEN, RED, UNRATED
 from napari_synthseg.io import stem
 
 NAME = "report.html"
-TEMPLATE = "report.html.j2"
-MOST_OUTLIERS = 4
-"""Structures named per scan."""
-RATINGS = {one.word: one for one in (RED, AMBER, GREEN, UNRATED)}
-WORST_FIRST = {RED.word: 0, AMBER.word: 1, UNRATED.word: 2, GREEN.word: 3}
-COLUMNS = (
-    ("Picture", ""),
-    ("Scan", "text"),
-    ("Status", "number"),
-    ("Verdict", "number"),
-    ("Expected Dice", "number"),
-    ("Intracranial mL", "number"),
-    ("Volume outliers", "number"),
-    ("Seconds", "number"),
-    ("Remarks", ""),
-)
-"""Titles of the columns, and how they are sorted."""
+WORST_FIRST = {one.word: one for one in (RED, AMBER, UNRATED, GREEN)}
 LIMIT = 3.5
 """Modified z-scores beyond it are outliers."""
 FEWEST = 10
@@ -68,12 +52,6 @@ class Outlier:
     """Modified z-score of the log share; -inf if the structure is missing."""
     mm3: float
 
-    @property
-    def text(self) -> str:
-        """Z-score and volume."""
-        z = "missing" if math.isinf(self.z) else f"{self.z:+.1f}"
-        return f"{z}, {self.mm3 / 1000:.1f} mL"
-
 
 def page(
     entries: Sequence[Entry],
@@ -93,66 +71,45 @@ def page(
     """
     import jinja2
 
+    def badness(one: Entry) -> tuple:
+        mean = 2.0 if one.expected_dice is None else one.expected_dice
+        rank = ranks.get(one.verdict, ranks[AMBER.word] + 1)
+        return one.status != "failed", rank, -len(outliers.get(one.input, ())), mean, one.input
+
+    def link(path: str) -> str:
+        return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
+
+    def picture(one: Entry, inside: bool) -> str:
+        """The small picture as a data URL or a link; empty for a scan that failed."""
+        path = thumbnail_path(Path(one.output))
+        if one.status == "failed" or not path.is_file():
+            return ""
+        return f"data:image/jpeg;base64,{b64encode(path.read_bytes()).decode()}" if inside else link(str(path))
+
+    ranks = {word: place for place, word in enumerate(WORST_FIRST)}
+    status, verdicts = Counter(one.status for one in entries), Counter(one.verdict for one in entries)
+    tiles = {"segmented now": status["ok"], "were done before": status["skipped"], "failed": status["failed"]}
+    rated = [one for one in (RED, AMBER, GREEN, UNRATED) if verdicts[one.word]]
+    tiles |= {f"{one.sign} {one.word}".strip(): verdicts[one.word] for one in rated}
     loader = jinja2.FileSystemLoader(resources() / "templates")
-    template = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
-    judged = [(one, outliers.get(one.input, ())) for one in entries]
-    judged.sort(key=lambda pair: _badness(*pair))
-    return template.get_template(TEMPLATE).render(
-        rows=[_row(*pair, folder, place < most_pictures) for place, pair in enumerate(judged)],
-        tiles=_tiles(entries, outliers),
-        columns=COLUMNS,
+    environment = jinja2.Environment(loader=loader, autoescape=True, undefined=jinja2.StrictUndefined)
+    environment.filters |= {
+        "stem": lambda path: stem(path) or path,
+        "folder": lambda path: Path(path).parent,
+        "link": link,
+    }
+    return environment.get_template(f"{NAME}.j2").render(
+        entries=sorted(entries, key=badness),
+        outliers=outliers,
+        tiles={**tiles, "with unusual volumes": len(outliers)},
+        picture=lambda one, place: picture(one, place < most_pictures),
+        ratings=WORST_FIRST,
+        ranks=ranks,
         facts=facts,
         version=__version__,
         limit=LIMIT,
         fewest=FEWEST,
     )
-
-
-def _badness(one: Entry, unusual: Sequence[Outlier]) -> tuple:
-    mean = 2.0 if one.expected_dice is None else one.expected_dice
-    return one.status != "failed", WORST_FIRST.get(one.verdict, 2), -len(unusual), mean, one.input
-
-
-def _tiles(entries: Sequence[Entry], outliers: Mapping[str, Sequence[Outlier]]) -> dict[str, int]:
-    by_status = Counter(one.status for one in entries)
-    by_verdict = Counter(one.verdict for one in entries if one.verdict)
-    return {
-        "segmented now": by_status["ok"],
-        "were done before": by_status["skipped"],
-        "failed": by_status["failed"],
-        **{f"{RATINGS[word].sign} {word}".strip(): by_verdict[word] for word in RATINGS if by_verdict[word]},
-        "with unusual volumes": len(outliers),
-    }
-
-
-def _row(one: Entry, unusual: Sequence[Outlier], folder: Path, inside: bool) -> dict[str, Any]:
-    return {
-        "entry": one,
-        "name": stem(one.input) or one.input,
-        "folder": str(Path(one.input).parent),
-        "link": _link(Path(one.output), folder),
-        "picture": _picture(one, folder, inside),
-        "rating": RATINGS.get(one.verdict),
-        "rank": WORST_FIRST.get(one.verdict, 9),
-        "intracranial_ml": None if one.intracranial_mm3 is None else one.intracranial_mm3 / 1000,
-        "unusual": [{"name": each.name, "told": each.text} for each in unusual[:MOST_OUTLIERS]],
-        "more_unusual": max(0, len(unusual) - MOST_OUTLIERS),
-        "most_unusual": max((min(abs(each.z), 1e9) for each in unusual), default=0.0),
-    }
-
-
-def _picture(one: Entry, folder: Path, inside: bool) -> str:
-    """Return the small picture as a data URL or a link; empty for a scan that failed."""
-    path = thumbnail_path(Path(one.output))
-    if one.status == "failed" or not path.is_file():
-        return ""
-    if inside:
-        return f"data:image/jpeg;base64,{base64.b64encode(path.read_bytes()).decode()}"
-    return _link(path, folder)
-
-
-def _link(path: Path, folder: Path) -> str:
-    return quote(os.fsencode(Path(os.path.relpath(path, folder)).as_posix()))
 
 
 def facts(options: Mapping[str, Any], seconds: float, done: int) -> dict[str, str]:
@@ -184,21 +141,21 @@ def find_outliers(
     """
     if len(rows) < FEWEST:
         return {}
-    scans = list(rows)
-    whole = np.array([_whole(rows[scan], totals.get(scan)) for scan in scans])
+
+    def whole_of(scan: str) -> float:
+        total = totals.get(scan)
+        return float(total) if total is not None and math.isfinite(total) else float(sum(rows[scan].values()))
+
+    whole = np.array([whole_of(scan) for scan in rows])
     found: dict[str, list[Outlier]] = {}
-    names = dict.fromkeys(name for row in rows.values() for name in row)
-    columns = {name: np.array([rows[scan].get(name, 0.0) for scan in scans]) for name in names}
-    judged = {INTRACRANIAL: (whole, np.ones_like(whole))} | {name: (mm3, whole) for name, mm3 in columns.items()}
-    for name, (volumes, of) in judged.items():
-        for index, z in enumerate(modified_z(volumes, of)):
+    columns = {INTRACRANIAL: (whole, np.ones_like(whole))}
+    for name in dict.fromkeys(name for row in rows.values() for name in row):
+        columns[name] = np.array([row.get(name, 0.0) for row in rows.values()]), whole
+    for name, (volumes, of) in columns.items():
+        for scan, z, mm3 in zip(rows, modified_z(volumes, of), volumes, strict=True):
             if abs(z) > LIMIT:
-                found.setdefault(scans[index], []).append(Outlier(name, float(z), float(volumes[index])))
+                found.setdefault(scan, []).append(Outlier(name, float(z), float(mm3)))
     return {scan: sorted(ones, key=lambda one: -abs(one.z)) for scan, ones in found.items()}
-
-
-def _whole(volumes: Mapping[str, float], total: float | None) -> float:
-    return float(total) if total is not None and math.isfinite(total) else float(sum(volumes.values()))
 
 
 def modified_z(volumes: np.ndarray, of: np.ndarray) -> np.ndarray:
@@ -208,9 +165,8 @@ def modified_z(volumes: np.ndarray, of: np.ndarray) -> np.ndarray:
     if there.sum() < FEWEST:
         return z
     logs = np.log(volumes[there] / of[there])
-    middle = np.median(logs)
-    spread = max(float(np.median(np.abs(logs - middle))), LEAST_SPREAD)
-    z[there] = (logs - middle) / (1.4826 * spread)
+    away = logs - np.median(logs)
+    z[there] = away / (1.4826 * max(float(np.median(np.abs(away))), LEAST_SPREAD))
     if np.median(volumes) > PRESENT:
         z[~there] = -np.inf
     return z

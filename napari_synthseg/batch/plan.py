@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -49,8 +49,14 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
     bids.forget_datasets()
 
     def in_folder(folder: Path) -> list[Path]:
-        dataset = bids.dataset_of(folder) or (folder if bids.is_dataset(folder) else None)
-        return scans_in(folder) if dataset is None else _in_dataset(folder, options)
+        if bids.dataset_of(folder) is None and not bids.is_dataset(folder):
+            return scans_in(folder)
+        scans = list(bids.images(folder, options.suffixes, options.participants))
+        if not scans:
+            wanted = ", ".join(options.suffixes or bids.STRUCTURAL)
+            of = f" of the participants {', '.join(options.participants)}" if options.participants else ""
+            raise InputError(f"The dataset {folder} has no image{of} in its anat folders that ends in {wanted}.")
+        return scans
 
     for one in map(absolute, inputs):
         for scan, root in expand(one, in_folder):
@@ -65,15 +71,6 @@ def find(inputs: Sequence[Path | str], out: Path, options: BatchOptions) -> list
 def absolute(path: Path | str) -> Path:
     """Return the absolute path; links are kept."""
     return Path(os.path.abspath(Path(path).expanduser()))
-
-
-def _in_dataset(folder: Path, options: BatchOptions) -> list[Path]:
-    scans = list(bids.images(folder, options.suffixes, options.participants))
-    if not scans:
-        wanted = ", ".join(options.suffixes or bids.STRUCTURAL)
-        of = f" of the participants {', '.join(options.participants)}" if options.participants else ""
-        raise InputError(f"The dataset {folder} has no image{of} in its anat folders that ends in {wanted}.")
-    return scans
 
 
 @dataclass(frozen=True)
@@ -97,7 +94,7 @@ def plan(sources: Sequence[Source], out: Path, grid: str) -> list[Task]:
     in an input folder becomes `<sub>/<name>_dseg.nii.gz`, in a folder of the input's name if there are several.
 
     Raises:
-        InputError: two scans would be written to one file.
+        InputError: two scans would be written to one file, or the labels of one would replace another.
     """
     out = absolute(out)
     roots = {source.root for source in sources if source.root is not None}
@@ -117,33 +114,23 @@ def plan(sources: Sequence[Source], out: Path, grid: str) -> list[Task]:
             label = own if alone[own] == 1 else f"{source.scan.parent.name}_{own}"
             target = out / f"{label}_dseg.nii.gz"
         tasks.append(Task(number, source.scan, target, bids.sidecar(source.scan, grid) if name else {}, name))
-    _check_apart(tasks)
-    return tasks
-
-
-def _name(scan: Path) -> str:
-    return scan.name if scan.is_dir() else stem(scan)
-
-
-def _check_apart(tasks: Sequence[Task]) -> None:
-    """Check that no two scans have the same label file, and that none replaces a scan.
-
-    Raises:
-        InputError: that is so.
-    """
-    by_target: dict[str, list[Path]] = defaultdict(list)
+    by_target: dict[str, Path] = {}
     for task in tasks:
-        by_target[str(task.target).casefold()].append(task.scan)  # some file systems ignore case
-    for target, scans in by_target.items():
-        if len(scans) > 1:
+        first = by_target.setdefault(str(task.target).casefold(), task.scan)  # some file systems ignore case
+        if first is not task.scan:
             raise InputError(
-                f"{scans[0]} and {scans[1]} would both be written to {Path(target).name}: give them different output "
+                f"{first} and {task.scan} would both be written to {task.target.name}: give them different output "
                 "folders, in batches of their own."
             )
     scans_given = {task.scan for task in tasks}
     for task in tasks:
         if task.target in scans_given:
             raise InputError(f"{task.target} is an input too: choose another folder for the labels.")
+    return tasks
+
+
+def _name(scan: Path) -> str:
+    return scan.name if scan.is_dir() else stem(scan)
 
 
 MADE_FROM = "made_from"
@@ -158,16 +145,13 @@ def made_with(options: SegmentOptions) -> dict[str, Any]:
     Raises:
         InputError: the weights do not exist.
     """
-    fields = asdict(options)
+    fields = {key: value for key, value in asdict(options).items() if key not in NOT_ASKED}
     named = options.weights or options.model
     if options.weights is None and options.robust and options.model == SegmentOptions.model:
         named = catalogue.find_robust()
-    sums = {"network": catalogue.sha256(catalogue.find(named))}
-    for key, value in fields.items():
-        if isinstance(value, Path) and key not in NOT_ASKED:
-            sums[key] = catalogue.sha256(catalogue.find(value))
-    files = [key for key, value in fields.items() if isinstance(value, Path)]
-    kept = {key: value for key, value in fields.items() if key not in (*NOT_ASKED, *files)}
+    files = {"network": named, **{key: value for key, value in fields.items() if isinstance(value, Path)}}
+    sums = {key: catalogue.sha256(catalogue.find(value)) for key, value in files.items()}
+    kept = {key: value for key, value in fields.items() if key not in files}
     return json.loads(json.dumps({"options": kept, "weights": sums}))
 
 
@@ -186,22 +170,11 @@ def _size_and_time(files: list[Path]) -> dict[str, int]:
     return {"bytes": sum(one.st_size for one in stats), "mtime_ns": max((one.st_mtime_ns for one in stats), default=0)}
 
 
-def same_scan(scan: Path, before: Mapping[str, Any]) -> bool:
-    """Return whether a scan is unchanged: same size, and same modification time or content."""
-    try:
-        now = _size_and_time(files_of(scan))
-        if now["bytes"] != before.get("bytes"):
-            return False
-        return now["mtime_ns"] == before.get("mtime_ns") or fingerprint(scan)["sha256"] == before.get("sha256")
-    except OSError:
-        return False
-
-
 def done(scan: Path, target: Path, made: Mapping[str, Any]) -> dict[str, Any]:
     """Return the record of a scan that is done; empty if it has to be segmented.
 
-    It is done if its record names this scan and `made` (see `made_with`), and labels and table exist, the labels with
-    the checksum of the record.
+    It is done if its record names this scan (same size, and same modification time or content) and `made` (see
+    `made_with`), and labels and table exist, the labels with the checksum of the record.
     """
     record = read_record(target)
     before = record.get(MADE_FROM)
@@ -213,11 +186,13 @@ def done(scan: Path, target: Path, made: Mapping[str, Any]) -> dict[str, Any]:
         return {}
     if made["options"].get("posteriors") and not posteriors_path(target).is_file():
         return {}
-    return record if _intact(target, record.get("labels", {})) and same_scan(scan, before.get("input", {})) else {}
-
-
-def _intact(target: Path, known: Mapping[str, Any]) -> bool:
+    labels, scanned = record.get("labels", {}), before.get("input", {})
     try:
-        return target.stat().st_size == known.get("bytes") and catalogue.sha256(target) == known.get("sha256")
+        intact = target.stat().st_size == labels.get("bytes") and catalogue.sha256(target) == labels.get("sha256")
+        now = _size_and_time(files_of(scan))
+        same = now["bytes"] == scanned.get("bytes") and (
+            now["mtime_ns"] == scanned.get("mtime_ns") or fingerprint(scan)["sha256"] == scanned.get("sha256")
+        )
     except OSError:
-        return False
+        return {}
+    return record if intact and same else {}

@@ -24,8 +24,8 @@ WRITE_INTERVAL = 20.0
 Status = Literal["ok", "failed", "skipped"]
 GROUPS = {name: members for name, members in anatomy.QUALITY_GROUPS.items() if name != "background"}
 """The columns of SynthSeg's own quality scores."""
-Columns = Mapping[str, Mapping[str, str]]
-"""Cells by name of the column and scan."""
+Columns = list[tuple[str, Sequence[str]]]
+"""Names and cells."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,11 @@ class Report:
         """Write the file, atomically."""
         if self.path is None:
             return
-        lines = [_json({name: getattr(one, name) for name in _IN_REPORT}) for one in self.entries]
+        lines = []
+        for one in self.entries:
+            content = {name: getattr(one, name) for name in _IN_REPORT}
+            text = json.dumps(content, ensure_ascii=False)
+            lines.append(text if printable(text) == text else json.dumps(content))  # names that are not UTF-8: escaped
         write_text(self.path, "[" + ",".join(f"\n {line}" for line in lines) + "\n]\n")
 
     def write_tables(self, volumes: Path | None, quality: Path | None) -> None:
@@ -138,64 +142,36 @@ class Report:
         kept = [(task, self._entries[task.number]) for task in self.tasks if task.number in self._entries]
         kept = [(task, one) for task, one in kept if one.status != "failed"]
         rows = [one for _, one in kept]
-        first = _subjects(kept)
+        first: Columns = [("scan", [one.input for one in rows])]
+        for column, key in (("participant_id", "sub"), ("session_id", "ses")):
+            entities = [{} if task.name is None else task.name.entities for task, _ in kept]
+            if any(key in one for one in entities):
+                first.append((column, [f"{key}-{one[key]}" if key in one else "" for one in entities]))
         if volumes is not None:
-            names = _in_order(name for one in rows for name in one.volumes_mm3)
-            cells = [[_cell(one.intracranial_mm3, ".1f"), *_cells(one.volumes_mm3, names, ".1f")] for one in rows]
-            _write(volumes, rows, first, ["intracranial", *names], cells)
+            total = [_cell(one.intracranial_mm3, ".1f") for one in rows]
+            own = _by_structure([one.volumes_mm3 for one in rows], ".1f")
+            _write(volumes, [*first, ("intracranial", total), *own])
         if quality is not None:
-            names = _in_order(name for one in rows for name in one.quality)
-            header = ["verdict", "mean", "calibrated", *GROUPS, *names]
-            _write(quality, rows, first, header, [_quality_cells(one, names) for one in rows])
+            first.append(("verdict", [one.verdict for one in rows]))
+            first.append(("mean", [_cell(one.expected_dice, ".3f") or "nan" for one in rows]))
+            first.append(("calibrated", ["yes" if one.calibrated else "no" for one in rows]))
+            for group, values in GROUPS.items():
+                members = [each.name for each in anatomy.table() if each.value in values]
+                scores = [[one.quality[name] for name in members if name in one.quality] for one in rows]
+                first.append((group, [_cell(sum(some) / len(some) if some else None, ".3f") for some in scores]))
+            _write(quality, [*first, *_by_structure([one.quality for one in rows], ".3f")])
 
 
-def _json(content: dict[str, Any]) -> str:
-    """Return one line of JSON; file names that are not UTF-8 are escaped."""
-    text = json.dumps(content, ensure_ascii=False)
-    return text if printable(text) == text else json.dumps(content)
-
-
-# --- tables -----------------------------------------------------------------------------------------------------------
-
-
-def _subjects(kept: Sequence[tuple[Task, Entry]]) -> Columns:
-    entities = {one.input: {} if task.name is None else task.name.entities for task, one in kept}
-    columns = {
-        column: {scan: f"{key}-{found[key]}" for scan, found in entities.items() if key in found}
-        for column, key in (("participant_id", "sub"), ("session_id", "ses"))
-    }
-    return {column: cells for column, cells in columns.items() if cells}
-
-
-def _in_order(names: Iterable[str]) -> list[str]:
-    """Return the distinct names, structures first in the order of their FreeSurfer values."""
-    values = {one.name: one.value for one in anatomy.table()}
-    values |= {one.name: one.value for one in anatomy.parcels().values()}
-    return sorted(dict.fromkeys(names), key=lambda name: values.get(name, math.inf))
-
-
-def _quality_cells(one: Entry, names: Sequence[str]) -> list[str]:
-    known = {each.value: one.quality[each.name] for each in anatomy.table() if each.name in one.quality}
-    groups = []
-    for members in GROUPS.values():
-        scores = [known[value] for value in members if value in known]
-        groups.append(_cell(sum(scores) / len(scores) if scores else None, ".3f"))
-    mean = math.nan if one.expected_dice is None else one.expected_dice
-    first = [one.verdict, f"{mean:.3f}", "yes" if one.calibrated else "no"]
-    return [*first, *groups, *_cells(one.quality, names, ".3f")]
+def _by_structure(rows: Sequence[Mapping[str, float]], form: str) -> Columns:
+    """Return a column for each name, structures first in the order of their FreeSurfer values."""
+    values = {one.name: one.value for one in (*anatomy.table(), *anatomy.parcels().values())}
+    names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: values.get(name, math.inf))
+    return [(name, [_cell(row.get(name), form) for row in rows]) for name in names]
 
 
 def _cell(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
 
 
-def _cells(by_name: Mapping[str, float], names: Iterable[str], form: str) -> list[str]:
-    return [_cell(by_name.get(name), form) for name in names]
-
-
-def _write(
-    path: Path, rows: Sequence[Entry], first: Columns, header: Sequence[str], cells: Iterable[Sequence[str]]
-) -> None:
-    subjects = ([column.get(one.input, "") for column in first.values()] for one in rows)
-    lines = ([one.input, *own, *line] for one, own, line in zip(rows, subjects, cells, strict=True))
-    write_lines(path, [["scan", *first, *header], *lines])
+def _write(path: Path, columns: Columns) -> None:
+    write_lines(path, [[name for name, _ in columns], *zip(*(cells for _, cells in columns), strict=True)])

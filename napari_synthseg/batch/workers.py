@@ -1,4 +1,4 @@
-"""Workers that segment: the events that they report, and the code that runs in them.
+"""Workers that segment, and the code that runs in them.
 
 A worker is a slot that runs one function at a time and answers with a future. `executors` has processes on
 this machine and the workers of a cluster.
@@ -13,9 +13,10 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Hashable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from multiprocessing.synchronize import Event as Flag
 from pathlib import Path
 from typing import Any
@@ -28,100 +29,12 @@ from napari_synthseg.errors import InputError, in_a_sentence
 
 TIMEOUT_S = 15.0
 """How long processes may take to end by themselves; they look for a request once a block."""
-
-
 MOST_FALSE_STARTS = 5
 """Workers in a row that may end before they have loaded the network."""
 logger = logging.getLogger("napari_synthseg")
 
 
-@dataclass(frozen=True)
-class Event:
-    """What happened to a worker."""
-
-    slot: Hashable
-
-    def apply(self, schedule: Schedule, workers: Workers) -> Ending | None:
-        """Pass the event to the schedule; returns how a scan ended, if one did."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Joined(Event):
-    """A worker has loaded its network and waits for a scan."""
-
-    def apply(self, schedule: Schedule, workers: Workers) -> Ending | None:
-        """Add the slot."""
-        workers.false_starts = 0
-        schedule.join(self.slot)
-        return None
-
-
-@dataclass(frozen=True)
-class Finished(Event):
-    """A worker has tried a scan."""
-
-    task: Task
-    outcome: Outcome
-
-    def apply(self, schedule: Schedule, workers: Workers) -> Ending | None:
-        """Record the outcome, and replace a worker that is shaken.
-
-        Raises:
-            InputError: the disk is full.
-        """
-        if self.outcome.disk_full:
-            raise InputError(
-                f"No space is left in {self.task.target.parent}: results so far are complete, so free some space and "
-                "run the same command again."
-            )
-        ending = schedule.finish(self.slot, self.task, self.outcome)
-        if self.outcome.shaken and self.slot in schedule.slots:
-            schedule.release(self.slot)
-            workers.renew(self.slot)
-        return ending
-
-
-@dataclass(frozen=True)
-class Lost(Event):
-    """A worker is gone, with its scans."""
-
-    why: str
-    """In words that fit into a sentence."""
-
-    def apply(self, schedule: Schedule, workers: Workers) -> Ending | None:
-        """Remove the slot.
-
-        Raises:
-            RuntimeError: several workers in a row were lost before they had loaded the network.
-        """
-        workers.false_starts += self.slot not in schedule.slots
-        if workers.false_starts >= MOST_FALSE_STARTS:
-            raise RuntimeError(f"the processes end before they have loaded the network ({self.why})")
-        return schedule.leave(self.slot, self.why)
-
-
-@dataclass(frozen=True)
-class Unfit(Event):
-    """A worker cannot segment."""
-
-    why: str
-    for_all: bool
-    """Whether no other worker can either, because the options are at fault."""
-
-    def apply(self, schedule: Schedule, workers: Workers) -> Ending | None:
-        """Warn.
-
-        Raises:
-            InputError: no worker can segment.
-        """
-        if self.for_all or (workers.hopeless and not schedule.slots):
-            raise InputError(self.why if self.for_all else f"No worker can segment: {self.why}.")
-        logger.warning("%s cannot segment: %s", self.slot, self.why)
-        return None
-
-
-class Workers:
+class Workers(ABC):
     """Slots that come and go by themselves; a subclass runs functions in them.
 
     Args:
@@ -130,53 +43,65 @@ class Workers:
 
     waiting_for = "Loading the network"
     """Status while there is no slot."""
+    alike = True
+    """Whether options that one worker cannot use are of no use to any."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings, self.false_starts = settings, 0
+        self._settings, self._false_starts = settings, 0
         self._answers: queue.SimpleQueue[tuple[Hashable, Future]] = queue.SimpleQueue()
         self._futures: dict[Hashable, Future] = {}
         self._tasks: dict[Hashable, Task] = {}
 
     @property
+    @abstractmethod
     def hopeless(self) -> bool:
         """Whether there are slots, and none of them can segment."""
-        raise NotImplementedError
 
+    @abstractmethod
     def renew(self, slot: Hashable) -> None:
         """Replace an idle slot by a fresh one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def close(self) -> None:
         """Stop the work."""
-        raise NotImplementedError
 
-    def _submit(self, slot: Hashable, function: Callable[..., Any], *arguments: Any) -> Future:
-        raise NotImplementedError
+    @abstractmethod
+    def _submit(self, slot: Hashable, function: Callable[..., Any], *arguments: Any) -> Future: ...
 
-    def _look(self) -> list[Event]:
-        return []
-
+    @abstractmethod
     def _is_death(self, error: BaseException, future: Future) -> bool:
         """Return whether an error means that the worker is gone."""
-        raise NotImplementedError
 
-    def _gone(self, slot: Hashable) -> Lost:
-        raise NotImplementedError
+    @abstractmethod
+    def _gone(self, slot: Hashable) -> str:
+        """Forget a slot that is gone; return why, in words that fit into a sentence."""
 
+    @abstractmethod
     def _refuse(self, slot: Hashable) -> None:
-        raise NotImplementedError
+        """Forget a slot that cannot segment."""
 
-    def poll(self, seconds: float) -> list[Event]:
-        """Return what happened; waits for it up to `seconds`."""
-        events = self._look()
-        until = time.monotonic() + (0 if events else seconds)
+    def _missing(self) -> list[Hashable]:
+        """Look for workers that came, and return slots that are gone."""
+        return []
+
+    def poll(self, schedule: Schedule, seconds: float) -> Iterator[Ending]:
+        """Tell the schedule what happened, waiting for it up to `seconds`; yields how scans ended.
+
+        Raises:
+            InputError: the disk is full, or no worker can segment.
+            RuntimeError: several workers in a row were lost before they had loaded the network.
+        """
+        missing = self._missing()
+        yield from filter(None, (self._lost(schedule, slot) for slot in missing))
+        until = time.monotonic() + (0 if missing else seconds)
         while True:
             try:
                 slot, future = self._answers.get(timeout=max(0.0, until - time.monotonic()))
             except queue.Empty:
-                return events
+                return
             if self._futures.get(slot) is future:
-                events.append(self._event(slot, future))
+                if ending := self._answered(schedule, slot, future):
+                    yield ending
                 until = time.monotonic()
 
     def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
@@ -188,22 +113,49 @@ class Workers:
         self._futures[slot] = future = self._submit(slot, function, *arguments)
         future.add_done_callback(lambda done: self._answers.put((slot, done)))
 
-    def _event(self, slot: Hashable, future: Future) -> Event:
+    def _answered(self, schedule: Schedule, slot: Hashable, future: Future) -> Ending | None:
         task = self._tasks.pop(slot, None)
         try:
             answer = future.result(timeout=TIMEOUT_S)
         except Exception as error:
             if self._is_death(error, future):
-                return self._gone(slot)
-            if task is not None:  # such as an answer that cannot be sent
-                return Finished(slot, task, Outcome(in_a_sentence(error), 0.0, {}, shaken=True))
-            answer = in_a_sentence(error), False
+                return self._lost(schedule, slot)
+            reason = in_a_sentence(error)  # such as an answer that cannot be sent
+            answer = (reason, False) if task is None else Outcome(reason, 0.0, {}, shaken=True)
         if task is not None:
-            return Finished(slot, task, answer)
+            return self.finished(schedule, slot, task, answer)
         if answer is None:
-            return Joined(slot)
+            self._false_starts = 0
+            schedule.join(slot)
+            return None
+        why, for_all = answer
         self._refuse(slot)
-        return Unfit(slot, *answer)
+        if self.alike and for_all:
+            raise InputError(why)
+        if self.hopeless and not schedule.slots:
+            raise InputError(f"No worker can segment: {why}.")
+        logger.warning("%s cannot segment: %s", slot, why)
+        return None
+
+    def finished(self, schedule: Schedule, slot: Hashable, task: Task, outcome: Outcome) -> Ending | None:
+        """Record an attempt at a scan, and replace a worker that is shaken."""
+        if outcome.disk_full:
+            raise InputError(
+                f"No space is left in {task.target.parent}: results so far are complete, so free some space and "
+                "run the same command again."
+            )
+        ending = schedule.finish(slot, task, outcome)
+        if outcome.shaken and slot in schedule.slots:
+            schedule.release(slot)
+            self.renew(slot)
+        return ending
+
+    def _lost(self, schedule: Schedule, slot: Hashable) -> Ending | None:
+        why = self._gone(slot)
+        self._false_starts += slot not in schedule.slots
+        if self._false_starts >= MOST_FALSE_STARTS:
+            raise RuntimeError(f"the processes end before they have loaded the network ({why})")
+        return schedule.leave(slot, why)
 
 
 # --- in the workers ---------------------------------------------------------------------------------------------------
@@ -240,7 +192,7 @@ def begin(settings: Settings, version: str, out: str, threads: int, seat: int = 
         version: of this package on the machine that started the batch.
         out: the folder of results, which this machine must see.
         threads: unless the options say how many.
-        seat: which process of this machine it is.
+        seat: place among the processes of this machine.
 
     Returns:
         None, or why this process cannot segment, and whether no other can either.

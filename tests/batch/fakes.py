@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from napari_synthseg.batch import segmenter
 from napari_synthseg.batch.plan import Task
+from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.segmenter import Segmenter, Settings
-from napari_synthseg.batch.workers import Event, Finished, Joined, Workers
+from napari_synthseg.batch.workers import Workers
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.io import write_volume
 from tests.inference.fakes import FakeUNet, ball_scan
@@ -75,14 +76,14 @@ class Here(Workers):
         self._joined = False
         self._doing: tuple[Task, Task | None] | None = None
 
-    def poll(self, seconds: float) -> list[Event]:
+    def poll(self, schedule: Schedule, seconds: float) -> Iterator[Ending]:
         if not self._joined:
             self._joined = True
-            return [Joined("here")]
-        if self._doing is None:
-            return []
-        (task, then), self._doing = self._doing, None
-        return [Finished("here", task, self.segmenter.do(task, then))]
+            schedule.join("here")
+        elif self._doing is not None:
+            (task, then), self._doing = self._doing, None
+            if ending := self.finished(schedule, "here", task, self.segmenter.do(task, then)):
+                yield ending
 
     def give(self, slot: Hashable, task: Task, then: Task | None) -> None:
         self.given.append(task.scan.name)
@@ -94,3 +95,5 @@ class Here(Workers):
 
     def close(self) -> None:
         self.segmenter.close()
+
+    _submit = _is_death = _gone = _refuse = NotImplemented
