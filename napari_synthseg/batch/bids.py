@@ -11,6 +11,7 @@ import json
 import os
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -79,12 +80,7 @@ def derivative(name: Name, grid: str) -> Path:
 
 def dataset_of(path: Path) -> Path | None:
     """Return the BIDS dataset that contains a path, or is it."""
-    folder = str(path)
-    for _ in range(6):
-        if _is_described(folder):
-            return Path(folder)
-        folder = os.path.dirname(folder)
-    return None
+    return next((Path(one) for one in (str(path), *map(str, path.parents[:5])) if _is_described(one)), None)
 
 
 @functools.lru_cache(1 << 16)
@@ -130,9 +126,7 @@ def sidecar(scan: Path, grid: str) -> dict[str, Any]:
     dataset = dataset_of(scan.parent)
     source = str(scan) if dataset is None else f"bids:{link_name(dataset)}:{scan.relative_to(dataset).as_posix()}"
     facts: dict[str, Any] = {"Sources": [source], "SpatialReference": source, "Manual": False}
-    if grid == "1mm":
-        facts["Resolution"] = {"1mm": "1 mm isotropic, in the axes of the image"}
-    return facts
+    return facts if grid != "1mm" else {**facts, "Resolution": {"1mm": "1 mm isotropic, in the axes of the image"}}
 
 
 def link_name(dataset: Path) -> str:
@@ -147,19 +141,14 @@ def check_free(folder: Path) -> None:
         InputError: it is.
     """
     file = folder / DESCRIPTION
-    if file.exists() and PROGRAM not in _makers(file):
+    makers: list[Any] = []
+    with suppress(OSError, ValueError, AttributeError, TypeError):
+        makers = [one.get("Name") for one in json.loads(file.read_text(encoding="utf-8")).get("GeneratedBy", [])]
+    if file.exists() and PROGRAM not in makers:
         raise InputError(
             f"{folder} is a dataset that this program has not made: choose another folder, "
             f"such as {folder / 'derivatives' / PROGRAM}."
         )
-
-
-def _makers(file: Path) -> list[str]:
-    try:
-        made = json.loads(file.read_text(encoding="utf-8")).get("GeneratedBy", [])
-        return [one.get("Name") for one in made]
-    except (OSError, ValueError, AttributeError, TypeError):
-        return []
 
 
 def description(datasets: list[Path], weights: Mapping[str, Any]) -> dict[str, Any]:

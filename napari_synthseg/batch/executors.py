@@ -309,11 +309,10 @@ def script(
         *(f"#SBATCH {shlex.quote(word) if ' ' in word else word}" for word in shlex.split(options.slurm_options)),
     ]
     own = replace(options, slurm=False, slurm_tasks=10, slurm_options="")
-    words = ["batch", *(str(absolute(one)) for one in inputs), "-o", str(out), *typed(own), *typed(segmentation)]
-    command = " ".join(shlex.quote(word) for word in (sys.executable, "-m", "napari_synthseg.cli", *words))
+    call = [sys.executable, "-m", "napari_synthseg.cli", "batch", *map(str, map(absolute, inputs)), "-o", str(out)]
     part = f' --part "$SLURM_ARRAY_TASK_ID/{tasks}"' if tasks else ""
     threads = 'export OMP_NUM_THREADS="${SLURM_CPUS_PER_TASK:-1}"'
-    return "\n".join([*head, "", threads, f"exec {command}{part}", ""])
+    return "\n".join([*head, "", threads, f"exec {shlex.join(call + typed(own) + typed(segmentation))}{part}", ""])
 
 
 def typed(options: Any) -> list[str]:

@@ -118,8 +118,10 @@ class Segmenter:
         remove_unfinished(task.target)
         made_from, volume, header = current.result()
         del current
-        if record := self._finished_before(task):
-            return Outcome("", time.perf_counter() - started, record, found=True)
+        before = read_record(task.target)
+        if before.get(MADE_FROM, {}).get(BATCH) == settings.token and done(task.scan, task.target, settings.made):
+            # another process finished it in this batch before it died
+            return Outcome("", time.perf_counter() - started, before, found=True)
         result = yield from segment_steps(volume, options, self.networks, name=str(task.scan))
         yield Progress("Writing")
         facts = {"input": made_from, **settings.made, BATCH: settings.token}
@@ -128,27 +130,14 @@ class Segmenter:
         def picture(folder: Path) -> None:
             write_thumbnail(folder / thumbnail_path(task.target).name, volume, result.labels)
 
-        write_results(
-            task.target,
-            volume,
-            result,
-            preview=settings.preview,
-            tissues=options.tissues,
-            header=header,
-            more=more,
-            also=picture if settings.thumbnail else None,
-        )
+        also = picture if settings.thumbnail else None
+        write_results(task.target, volume, result, preview=settings.preview, tissues=options.tissues, header=header,
+                      more=more, also=also)  # fmt: skip
         return Outcome("", time.perf_counter() - started, read_record(task.target))
 
     def _read(self, task: Task) -> tuple[dict[str, Any], Volume, FileHeader | None]:
         made_from = fingerprint(task.scan) if self.settings.made and task.scan.exists() else {}
         return made_from, *read_with_header(task.scan, index=self.settings.options.index)
-
-    def _finished_before(self, task: Task) -> dict[str, Any]:
-        """Return the record of a scan that another process finished in this batch before it died."""
-        record = read_record(task.target)
-        mine = record.get(MADE_FROM, {}).get(BATCH) == self.settings.token
-        return done(task.scan, task.target, self.settings.made) if mine else {}
 
 
 def failure(error: BaseException, started: float) -> Outcome:

@@ -100,7 +100,7 @@ class Workers(ABC):
             except queue.Empty:
                 return
             if self._futures.get(slot) is future:
-                if ending := self._answered(schedule, slot, future):
+                if ending := self._handle(schedule, slot, future):
                     yield ending
                 until = time.monotonic()
 
@@ -113,7 +113,7 @@ class Workers(ABC):
         self._futures[slot] = future = self._submit(slot, function, *arguments)
         future.add_done_callback(lambda done: self._answers.put((slot, done)))
 
-    def _answered(self, schedule: Schedule, slot: Hashable, future: Future) -> Ending | None:
+    def _handle(self, schedule: Schedule, slot: Hashable, future: Future) -> Ending | None:
         task = self._tasks.pop(slot, None)
         try:
             answer = future.result(timeout=TIMEOUT_S)

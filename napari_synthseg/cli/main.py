@@ -27,7 +27,7 @@ from napari_synthseg.jobs import Stopped
 HELP = ("-h", "--help")
 FIRST = ("segment", "batch", "evaluate", "prompt", "models")
 """What most people want."""
-GROUPS = {"train": "Train a network", "runs": "Manage the runs of training"}
+GROUPS = {"runs": "Manage the runs of training", "train": "Train a network"}
 """Groups that the list of all commands shows in one line."""
 SPELLINGS = {"runs export": "export"}
 """Other names of commands."""
@@ -90,20 +90,17 @@ def listing(group: str = "") -> str:
     """Return a line for each command, or for each of a group: the common ones first, the others below headings."""
     call = f"{PROGRAM} {group} COMMAND".replace("  ", " ")
     summaries = {name: command.summary for name, command in COMMANDS.items()}
-    if group:
-        parts = [("", [name for name in COMMANDS if name.startswith(f"{group} ")])]
-    else:
-        for name, title in GROUPS.items():
-            inner = [other.split()[1] for other in COMMANDS if other.startswith(f"{name} ")]
-            summaries[f"{name} ..."] = f"{title}: {', '.join(inner)}."
-        parts = [("", list(FIRST))]
+    parts = {"": [name for name in COMMANDS if name.startswith(f"{group} ")] if group else list(FIRST)}
+    if not group:
         for heading in (STUDIES, IMAGES, TRAINING):
-            inner = [f"{name} ..." for name in GROUPS] if heading == TRAINING else []
-            own = [name for name, one in COMMANDS.items() if one.heading == heading and name.split()[0] not in GROUPS]
-            parts.append((heading, inner + own))
-    width = max(len(name) for _, names in parts for name in names)
+            parts[heading] = [name for name, one in COMMANDS.items() if one.heading == heading]
+        for name, title in GROUPS.items():
+            inner = [other for other in COMMANDS if other.startswith(f"{name} ")]
+            parts[TRAINING] = [f"{name} ...", *(other for other in parts[TRAINING] if other not in inner)]
+            summaries[f"{name} ..."] = f"{title}: {', '.join(other.split()[1] for other in inner)}."
+    width = max(len(name) for names in parts.values() for name in names)
     lines = [f"usage: {call} ..."]
-    for heading, names in parts:
+    for heading, names in parts.items():
         lines += ["", f"{heading}:"] if heading else [""]
         lines += [f"  {name:{width}}  {summaries[name]}" for name in names]
     return "\n".join([*lines, "", f"{call} --help says more about one; --version."])

@@ -50,58 +50,50 @@ def show(run: RunName, as_json: Json = False) -> int:
     if as_json:
         print(json.dumps({**facts(path, state), "figures": follower.figures, "dice": follower.dice}, indent=1))
         return DONE
-    print("\n".join(described(path, state, follower)))
-    return DONE
-
-
-def described(path: Path, state: runs.Status, follower: runs.Follower) -> list[str]:
-    """Return the lines that `show` prints."""
-    config = runs.read_config(path)
+    config, figures = runs.read_config(path), follower.figures
     plain = to_json(config.options)
     options = ", ".join(f"{k} {plain[k]}" for k in changed(config.options) if k not in ("out", "resume"))
-    lines = [f"{path.name}: {config.recipe}, {state.kind}", f"  folder    {path}"]
-    if state.message:
-        lines.append(f"  because   {state.message}")
-    if state.started:
-        lines.append(f"  started   {time.strftime('%Y-%m-%d %H:%M', time.localtime(state.started))} on {state.device}")
-    lines.append(f"  progress  {progress_of(state)}")
-    if state.memory:
-        lines.append(f"  memory    {state.memory / 2**30:.1f} GiB")
-    lines.append(f"  options   {options or 'all defaults'}")
-    newest = [name for name in (*LATELY, *follower.figures) if name in follower.figures]
-    told = [f"{name} {follower.figures[name]:.4g}" for name in dict.fromkeys(newest) if name != "memory"]
-    if told:
-        lines.append(f"  newest    {', '.join(told)}")
-    lines += [f"  Dice      {value:.3f} {name}" for name, value in sorted(follower.dice.items())]
-    if state.weights:
-        lines.append(f"  weights   {state.weights}")
-    return lines
+    newest = dict.fromkeys(name for name in (*LATELY, *figures) if name in figures and name != "memory")
+    began = time.strftime("%Y-%m-%d %H:%M", time.localtime(state.started)) if state.started else ""
+    lines = [
+        ("folder", path),
+        ("because", state.message),
+        ("started", began and f"{began} on {state.device}"),
+        ("progress", progress_of(state)),
+        ("memory", f"{state.memory / 2**30:.1f} GiB" if state.memory else ""),
+        ("options", options or "all defaults"),
+        ("newest", ", ".join(f"{name} {figures[name]:.4g}" for name in newest)),
+        *(("Dice", f"{value:.3f} {name}") for name, value in sorted(follower.dice.items())),
+        ("weights", state.weights),
+    ]
+    print(f"{path.name}: {config.recipe}, {state.kind}")
+    print("\n".join(f"  {name:9} {value}" for name, value in lines if value))
+    return DONE
 
 
 @command("runs stop", heading=TRAINING)
 def stop(run: RunNames) -> int:
     """Stop runs; each ends after its step, with a checkpoint."""
-    return ask_of_going(run, runs.stop)
+    return ask_active(run, runs.stop)
 
 
 @command("runs pause", heading=TRAINING)
 def pause(run: RunNames) -> int:
     """Pause runs after their step, keeping their memory; `runs resume` continues them."""
-    return ask_of_going(run, runs.pause)
+    return ask_active(run, runs.pause)
 
 
-def ask_of_going(wishes: tuple[str, ...], ask: Callable[[Path], None]) -> int:
-    """Ask the same of some runs.
+def ask_active(names: tuple[str, ...], ask: Callable[[Path], None]) -> int:
+    """Ask the same of some runs, or of none if one of them is not running.
 
     Raises:
-        InputError: no run is named, or one of them is not running; then nothing is asked of any.
+        InputError: no run is named, or one of them is not running.
     """
-    if not wishes:
+    paths = [runs.find_run(name) for name in names]
+    if not paths:
         raise InputError("Name at least one run: `runs list` lists them.")
-    paths = [runs.find_run(wish) for wish in wishes]
-    for path in paths:
-        if not runs.is_active(path):
-            raise InputError(f"The run {path.name} is not running.")
+    if idle := next((path for path in paths if not runs.is_active(path)), None):
+        raise InputError(f"The run {idle.name} is not running.")
     for path in paths:
         ask(path)
     return DONE

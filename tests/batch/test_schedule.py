@@ -23,14 +23,18 @@ def numbers(schedule: Schedule) -> list[tuple]:
     return [(slot, task.number, None if then is None else then.number) for slot, task, then in schedule.assign()]
 
 
-def test_each_lane_has_a_scan_and_reads_the_next():
-    some = tasks(5)
-    schedule = Schedule(some, retries=0, deaths=1)
-    schedule.join("a")
+@pytest.fixture
+def schedule() -> Schedule:
+    made = Schedule(tasks(5), retries=0, deaths=1)
+    made.join("a")
+    return made
+
+
+def test_each_lane_has_a_scan_and_reads_the_next(schedule):
     schedule.join("b")
     assert numbers(schedule) == [("a", 0, 1), ("b", 2, 3)]
     assert numbers(schedule) == []
-    assert schedule.finish("a", some[0], GOOD).attempts == 1
+    assert schedule.finish("a", tasks(5)[0], GOOD).attempts == 1
     assert numbers(schedule) == [("a", 1, 4)]
 
 

@@ -48,6 +48,7 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
     assert (tmp_path / "other.safetensors").exists()
     assert "mine: " in said(capsys, "runs", "use", "first")
     assert "mine" in said(capsys, "models")
+    assert "mine" in [card["name"] for card in json.loads(said(capsys, "models", "--json"))]
     twin = said(capsys, "runs", "duplicate", "first", "--seed", "7").strip()
     assert runs.read_config(runs.find_run("first-2")).options.seed == 7 and twin.endswith("first-2")
     said(capsys, "runs", "delete", "first", "--yes")
@@ -64,6 +65,7 @@ def test_the_life_of_a_run(words, tmp_path, capsys) -> None:
         (["runs", "stop", "first"], "not running"),
         (["runs", "resume", "first", "--steps", "0"], "at least 1"),
         (["export", "nowhere", "-o", "x.safetensors"], "no run 'nowhere'"),
+        (["export", "first", "-o", "mine"], ".safetensors"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(words, tmp_path, capsys, command, sentence) -> None:
