@@ -148,9 +148,8 @@ def bookkeeping(args: argparse.Namespace) -> str:
     import numpy as np
 
     from napari_synthseg import anatomy
-    from napari_synthseg.batch import page
     from napari_synthseg.batch.plan import Source, done, fingerprint, made_with, plan
-    from napari_synthseg.batch.report import Report, entry
+    from napari_synthseg.batch.report import Report, entry, find_outliers, page
     from napari_synthseg.inference.options import SegmentOptions
     from napari_synthseg.inference.outputs import checksum
 
@@ -200,10 +199,8 @@ def bookkeeping(args: argparse.Namespace) -> str:
         rows.append(("both tables", spent(started), ""))
         started = time.perf_counter()
         entries = report.entries
-        found = page.find_outliers(
-            {one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries}
-        )
-        text = page.page(entries, found, {}, folder, 0)
+        found = find_outliers({one.input: one.volumes_mm3 for one in entries}, {one.input: 1.4e6 for one in entries})
+        text = page(entries, found, {}, folder, 0)
         rows.append(("report.html, pictures apart", spent(started), f"{len(text) / 1e6:.1f} MB"))
     return markdown([f"{args.scans} scans", "s", ""], rows)
 

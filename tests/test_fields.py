@@ -11,7 +11,7 @@ import pytest
 from napari_synthseg import fields as fields_module
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.studies.options import GroupOptions
+from napari_synthseg.evaluation.studies import GroupOptions
 from napari_synthseg.fields import (
     Field,
     Folder,

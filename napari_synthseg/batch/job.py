@@ -21,11 +21,11 @@ from typing import TYPE_CHECKING
 from filelock import FileLock, Timeout
 
 from napari_synthseg.atomic_io import is_disk_full, write_text, writing
-from napari_synthseg.batch import bids, page
+from napari_synthseg.batch import bids
 from napari_synthseg.batch.executors import Cluster, Processes
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import Task, absolute, done, find, made_with, plan
-from napari_synthseg.batch.report import NAME, Entry, Report, entry
+from napari_synthseg.batch.report import NAME, PAGE, Entry, Report, duration, entry, find_outliers, page, run_facts
 from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.segmenter import Load, Segmenter, Settings, failure
 from napari_synthseg.batch.workers import Workers
@@ -277,7 +277,7 @@ def _segment(
             over, failed = over + 1, failed + bool(ending.outcome.reason)
             report.add(ending.task.number, _entry(ending))
         pace = over / (time.monotonic() - began) if began and over else 0.0
-        left = {"left": page.in_words((len(tasks) - over) / pace)} if pace else {}
+        left = {"left": duration((len(tasks) - over) / pace)} if pace else {}
         stage = "Segmenting" if schedule.slots or began else workers.waiting_for
         yield Progress(stage, over, len(tasks), {"failed": failed, "at once": len(schedule.slots), **left})
 
@@ -301,14 +301,14 @@ def _write_page(
     if options.share()[1] > 1:
         return None
     labelled = [one for one in report.entries if one.status != "failed"]
-    unusual = page.find_outliers(
+    unusual = find_outliers(
         {one.input: one.volumes_mm3 for one in labelled}, {one.input: one.intracranial_mm3 for one in labelled}
     )
     report.mark({scan: [each.name for each in found] for scan, found in unusual.items()})
     report.write()
     report.write_tables(out / "volumes.tsv", out / "quality.tsv")
     segmented = sum(one.status == "ok" for one in report.entries)
-    facts = page.facts(changed(segmentation) or {"": "as they come"}, seconds, segmented)
-    text = page.page(report.entries, unusual, facts, out, options.pictures)
-    write_text(out / page.NAME, printable(text))
-    return out / page.NAME
+    facts = run_facts(changed(segmentation) or {"": "as they come"}, seconds, segmented)
+    text = page(report.entries, unusual, facts, out, options.pictures)
+    write_text(out / PAGE, printable(text))
+    return out / PAGE

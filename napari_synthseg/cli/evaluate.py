@@ -16,7 +16,7 @@ from napari_synthseg.fields import File, Folder
 
 if TYPE_CHECKING:
     from napari_synthseg.evaluation.scans import EvaluateOptions
-    from napari_synthseg.evaluation.studies.options import AgeingOptions, GroupOptions, RetestOptions
+    from napari_synthseg.evaluation.studies import AgeingOptions, GroupOptions, RetestOptions
 
 TABLES = "tables of volumes (CSV, TSV), such as `segment --volumes` writes; several are put together."
 Tables = Annotated[tyro.conf.Positional[list[Path]], tyro.conf.arg(metavar="TABLE ...", help=TABLES)]
@@ -83,7 +83,7 @@ class StudyFiles:
     """Kind of the pictures."""
 
 
-@command("study", "evaluation.studies.options", heading=STUDIES)
+@command("study", "evaluation.studies", heading=STUDIES)
 def study(tables: Tables, comparing: GroupOptions, files: StudyFiles, corrected: Path | None = None) -> int:
     """Compare the volumes of groups at equal age, sex and head size: effect sizes.
 
@@ -95,7 +95,7 @@ def study(tables: Tables, comparing: GroupOptions, files: StudyFiles, corrected:
     return _run("group_steps", tables, comparing, files, corrected)
 
 
-@command("study ageing", "evaluation.studies.options", heading=STUDIES)
+@command("study ageing", "evaluation.studies", heading=STUDIES)
 def ageing(tables: Tables, fitting: AgeingOptions, files: StudyFiles) -> int:
     """Fit trajectories of volumes over age (SynthSeg+).
 
@@ -104,7 +104,7 @@ def ageing(tables: Tables, fitting: AgeingOptions, files: StudyFiles) -> int:
     return _run("ageing_steps", tables, fitting, files)
 
 
-@command("study retest", "evaluation.studies.options", heading=STUDIES)
+@command("study retest", "evaluation.studies", heading=STUDIES)
 def retest(tables: Tables, measuring: RetestOptions, files: StudyFiles) -> int:
     """Measure how well volumes are reproduced in repeated scans.
 

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,18 @@ BROKEN = (1, 4, 7, 10, 13)
 COUNT = 16
 
 
+@contextmanager
+def cluster(count: int):
+    """The address of a cluster of processes, and a client of it."""
+    distributed = pytest.importorskip("distributed")
+    how = {"threads_per_worker": 1, "processes": True, "host": "127.0.0.1", "dashboard_address": None}
+    with (
+        distributed.LocalCluster(n_workers=count, **how) as local,
+        distributed.Client(local, set_as_default=False) as client,
+    ):
+        yield local.scheduler_address, client
+
+
 @pytest.fixture
 def scans(tmp_path) -> Path:
     """16 scans, 5 of them broken in one way or another."""
@@ -37,13 +50,7 @@ def scans(tmp_path) -> Path:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="kills by signal")
 def test_a_killed_worker_loses_nothing(scans, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as local,
-        distributed.Client(local, set_as_default=False) as client,
-    ):
+    with cluster(2) as (address, client):
         killed: list[int] = []
 
         def kill_one(report):
@@ -51,7 +58,7 @@ def test_a_killed_worker_loses_nothing(scans, tmp_path):
                 killed.append(next(iter(client.run(os.getpid).values())))
                 os.kill(killed[0], signal.SIGKILL)
 
-        options = BatchOptions(scheduler=local.scheduler_address)
+        options = BatchOptions(scheduler=address)
         job = segment_many(scans, tmp_path / "cluster", QUICK, options, load=load_fake)
         result = run(job, kill_one)
     assert killed
@@ -70,18 +77,12 @@ def test_a_killed_worker_loses_nothing(scans, tmp_path):
 
 @needs_linux
 def test_a_worker_that_is_shaken_is_renewed_and_nobody_listens_here(tmp_path):
-    distributed = pytest.importorskip("distributed")
     names = ("1_deadly.nii.gz", "2.nii.gz", "3.nii.gz")
     scans = [write_scan(tmp_path / name, number) for number, name in enumerate(names)]
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None
-        ) as local,
-        distributed.Client(local, set_as_default=False) as client,
-    ):
+    with cluster(1) as (address, client):
         first = next(iter(client.run(os.getpid).values()))
         before, heard = listening([os.getpid()]), set()
-        options = BatchOptions(scheduler=local.scheduler_address, retries=1)
+        options = BatchOptions(scheduler=address, retries=1)
         job = segment_many(scans, tmp_path / "out", QUICK, options, load=load_shaken)
         result = run(job, lambda report: heard.update(listening([os.getpid()])))
         last = next(iter(client.run(os.getpid).values()))
@@ -92,7 +93,7 @@ def test_a_worker_that_is_shaken_is_renewed_and_nobody_listens_here(tmp_path):
     assert before and heard == before  # the scheduler's own port, which is there on purpose
 
 
-def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatch):
+def test_a_cluster_that_is_not_there_is_one_sentence(tmp_path, monkeypatch):
     distributed = pytest.importorskip("distributed")
 
     def refuse(*args, **more):
@@ -101,9 +102,6 @@ def test_an_address_where_nobody_answers_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr(distributed, "Client", refuse)
     with pytest.raises(InputError, match="No dask.distributed scheduler answers at 'tcp://127.0.0.1:1'"):
         executors.Cluster("tcp://127.0.0.1:1", Settings("t", QUICK, {}), tmp_path)
-
-
-def test_without_distributed_it_is_said_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(InputError, match="cluster"):
         executors.Cluster("tcp://127.0.0.1:1", Settings("t", QUICK, {}), tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_synthseg.batch import page
+from napari_synthseg.batch import report
 from napari_synthseg.batch.plan import Task
 from napari_synthseg.batch.report import Entry, entry
 
@@ -36,30 +36,30 @@ def totals(rows) -> dict[str, float | None]:
 def test_a_shrunken_structure_is_found_and_a_small_head_is_not():
     rows = cohort(30, Hippo=0.5)
     rows["/3"] = {name: 0.75 * mm3 for name, mm3 in rows["/3"].items()}
-    found = page.find_outliers(rows, totals(rows))
+    found = report.find_outliers(rows, totals(rows))
     assert list(found) == ["/29"]
-    assert found["/29"][0].name == "Hippo" and found["/29"][0].z < -page.LIMIT
+    assert found["/29"][0].name == "Hippo" and found["/29"][0].z < -report.LIMIT
 
 
 def test_a_missing_structure_and_an_impossible_head_are_found():
     rows = cohort(30, Ventricle=0)
     rows["/2"] = {name: 3 * mm3 for name, mm3 in rows["/2"].items()}
-    found = page.find_outliers(rows, totals(rows))
+    found = report.find_outliers(rows, totals(rows))
     assert found["/29"][0].name == "Ventricle" and math.isinf(found["/29"][0].z)
-    assert found["/2"][0].name == page.INTRACRANIAL and set(found) == {"/2", "/29"}
+    assert found["/2"][0].name == report.INTRACRANIAL and set(found) == {"/2", "/29"}
 
 
 def test_modified_z_is_that_of_the_reference():
     volumes = np.exp(np.arange(11.0))
     expected = 0.6745 * (np.arange(11) - 5) / 3  # Iglewicz and Hoaglin: 0.6745 (x - median) / MAD
-    np.testing.assert_allclose(page.modified_z(volumes, np.ones(11)), expected, rtol=1e-3)
+    np.testing.assert_allclose(report.modified_z(volumes, np.ones(11)), expected, rtol=1e-3)
 
 
 def test_too_few_scans_and_equal_ones_have_no_outliers():
-    rows = cohort(page.FEWEST - 1, Hippo=0.1)
-    assert page.find_outliers(rows, totals(rows)) == {}
+    rows = cohort(report.FEWEST - 1, Hippo=0.1)
+    assert report.find_outliers(rows, totals(rows)) == {}
     same = {f"/{n}": {"Hippo": 4000 * (1 + 1e-4 * n)} for n in range(20)}
-    assert page.find_outliers(same, dict.fromkeys(same, None)) == {}
+    assert report.find_outliers(same, dict.fromkeys(same, None)) == {}
 
 
 class Reader(HTMLParser):
@@ -94,8 +94,8 @@ def entries(tmp_path) -> list[Entry]:
 
 
 def test_the_page_is_worst_first_and_fetches_nothing(entries, tmp_path):
-    unusual = {"/in/odd.nii.gz": [page.Outlier("Left-Hippocampus", -5.2, 1234.0)]}
-    text = page.page(entries, unusual, {"Options": "none"}, tmp_path, most_pictures=3)
+    unusual = {"/in/odd.nii.gz": [report.Outlier("Left-Hippocampus", -5.2, 1234.0)]}
+    text = report.page(entries, unusual, {"Options": "none"}, tmp_path, most_pictures=3)
     names = re.findall(r'<td class="scan" data-key="([^"]*)"', text)
     assert [Path(name).name.partition(".")[0] for name in names[1:]] == ["poor", "doubt", "odd", "fine"]
     assert "alert(" not in text.replace("alert(&#39;x&#39;)", "") and "&lt;script&gt;" in names[0]
@@ -114,7 +114,7 @@ def test_the_page_is_worst_first_and_fetches_nothing(entries, tmp_path):
     ("seconds", "words"), [(40, "40 s"), (720, "12 min"), (3 * 3600 + 300, "3 h 05 min"), (187_000, "2 d 4 h")]
 )
 def test_durations_are_short(seconds, words):
-    assert page.in_words(seconds) == words
+    assert report.duration(seconds) == words
 
 
 @pytest.mark.parametrize(

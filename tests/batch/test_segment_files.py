@@ -27,10 +27,14 @@ def names(folder) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+def segment(inputs, out, options=None, **more):
+    return run(segment_files(inputs, out, options, **{"model": FakeLocateRefine(), **more}))
+
+
 def test_one_scan_into_a_folder(scan, tmp_path):
     out = tmp_path / "out"
     for _ in range(2):  # results of an earlier run are replaced
-        report = run(segment_files(scan, out, model=FakeLocateRefine(), preview=True))
+        report = segment(scan, out, preview=True)
     assert report.exit_code == 0
     assert names(out) == [f"sub-01_T1w_dseg.{end}" for end in ("json", "nii.gz", "png", "tsv")]
     labels = read_volume(out / "sub-01_T1w_dseg.nii.gz")
@@ -43,8 +47,7 @@ def test_one_scan_into_a_folder(scan, tmp_path):
 
 def test_one_scan_into_a_file_with_posteriors(scan, tmp_path):
     out = tmp_path / "deep" / "labels.mgz"
-    options = SegmentOptions(posteriors=True)
-    report = run(segment_files([str(scan)], out, options, model=FakeLocateRefine()))
+    report = segment([str(scan)], out, SegmentOptions(posteriors=True))
     assert [(one.input, one.output) for one in report.entries] == [(str(scan), str(out))]
     assert names(out.parent) == ["labels.json", "labels.mgz", "labels.tsv", "labels_probseg.nii.gz"]
     assert nib.load(out.parent / "labels_probseg.nii.gz").shape[-1] == len(LABELS)
@@ -52,7 +55,7 @@ def test_one_scan_into_a_file_with_posteriors(scan, tmp_path):
 
 def test_a_link_to_nowhere_in_a_folder_is_a_failed_scan(scan, tmp_path, caplog):
     (scan.parent / "b.nii.gz").symlink_to("../.git/annex/objects/y.nii.gz")
-    report = run(segment_files(scan.parent, tmp_path / "out", model=FakeLocateRefine()))
+    report = segment(scan.parent, tmp_path / "out")
     assert report.exit_code == 1 and report.count("ok") == 1
     assert "datalad get" in report.entries[0].reason and "b.nii.gz" in caplog.text
 
@@ -63,7 +66,7 @@ def test_labels_lie_in_the_space_that_the_scan_names(scan, tmp_path):
     image.set_qform(image.affine, 4)
     nib.save(image, tmp_path / "mni.nii.gz")
     options = SegmentOptions(posteriors=True)
-    run(segment_files(tmp_path / "mni.nii.gz", tmp_path / "out", options, model=FakeLocateRefine()))
+    segment(tmp_path / "mni.nii.gz", tmp_path / "out", options)
     for name in ("mni_dseg.nii.gz", "mni_probseg.nii.gz"):
         header = nib.load(tmp_path / "out" / name).header
         assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 4)
@@ -73,7 +76,7 @@ def test_labels_lie_in_the_space_that_the_scan_names(scan, tmp_path):
 def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatch):
     """So that a batch does not make them again."""
     monkeypatch.setattr("napari_synthseg.inference.state.load", lambda options: FakeLocateRefine())
-    run(segment_files(scan, tmp_path / "a.nii.gz"))
+    segment(scan, tmp_path / "a.nii.gz", model=None)
     facts = json.loads((tmp_path / "a.json").read_text())["made_from"]
     assert facts["input"]["sha256"] and facts["weights"]["network"]
 
@@ -81,7 +84,7 @@ def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatc
 @pytest.mark.parametrize(("name", "delimiter"), [("v.csv", ","), ("v.tsv", "\t")])
 def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
     write_volume(scan.parent / "sub-02_T1w.nii.gz", ball_scan(60)[0])
-    run(segment_files(scan.parent, tmp_path / "out", volumes_csv=tmp_path / name, model=FakeLocateRefine()))
+    segment(scan.parent, tmp_path / "out", volumes_csv=tmp_path / name)
     with open(tmp_path / name, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file, delimiter=delimiter))
     assert len(rows) == 2
@@ -91,7 +94,7 @@ def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
 
 def test_a_folder_for_the_table_of_volumes_is_refused_first(scan, tmp_path):
     with pytest.raises(InputError, match="folder"):
-        run(segment_files(scan, tmp_path / "out", volumes_csv=tmp_path, model=FakeLocateRefine()))
+        segment(scan, tmp_path / "out", volumes_csv=tmp_path)
     assert not (tmp_path / "out").exists()
 
 
@@ -110,13 +113,8 @@ def test_a_failed_write_leaves_nothing(scan, tmp_path, monkeypatch):
 
     monkeypatch.setattr(preview, "write_preview", fail)
     with pytest.raises(OSError, match="disk full"):
-        run(segment_files(scan, tmp_path / "out", model=FakeLocateRefine(), preview=True))
+        segment(scan, tmp_path / "out", preview=True)
     assert names(tmp_path / "out") == []
-
-
-def test_a_folder_of_slices_is_called_by_its_whole_name(tmp_path):
-    (tmp_path / "series.1").mkdir()
-    assert outputs.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
 
 
 @pytest.mark.parametrize(
@@ -126,23 +124,24 @@ def test_the_only_input_that_fails_is_an_error_and_leaves_nothing(tmp_path, give
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken.nii.gz").write_bytes(b"no scan at all")
     with pytest.raises(InputError, match=words):
-        run(segment_files(tmp_path / given, tmp_path / "out", model=FakeLocateRefine()))
+        segment(tmp_path / given, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
-def test_equal_names_take_their_folders_along(tmp_path):
+def test_labels_are_called_after_their_scans_and_in_doubt_their_folders(tmp_path):
     scans = [tmp_path / one / "t1.nii.gz" for one in ("a", "b")]
     targets = outputs.plan_outputs(scans, tmp_path / "out")
     assert [target.name for target in targets] == ["a_t1_dseg.nii.gz", "b_t1_dseg.nii.gz"]
+    (tmp_path / "series.1").mkdir()
+    assert outputs.plan_outputs([tmp_path / "series.1"], tmp_path / "out")[0].name == "series.1_dseg.nii.gz"
 
 
 def test_a_folder_that_is_there_may_be_called_anything(tmp_path):
-    for name in ("subject.1", "v1.2"):
-        assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / name)[0].parent == tmp_path / name
     with pytest.raises(InputError, match="no name for labels"):
         outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")
     (tmp_path / "all.zip").mkdir()
-    assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / "all.zip")[0].parent == tmp_path / "all.zip"
+    for name in ("subject.1", "v1.2", "all.zip"):
+        assert outputs.plan_outputs([tmp_path / "t1.nii"], tmp_path / name)[0].parent == tmp_path / name
 
 
 def test_scans_are_never_overwritten(scan):
@@ -169,16 +168,16 @@ def test_files_of_others_are_not_replaced(scan, tmp_path, name):
     out.mkdir()
     (out / name).write_bytes(b"drawn by hand")
     with pytest.raises(InputError, match=f"{name} exists and is no result"):
-        run(segment_files(scan, out, SegmentOptions(posteriors=True), preview=True, model=FakeLocateRefine()))
+        segment(scan, out, SegmentOptions(posteriors=True), preview=True)
     assert names(out) == [name] and (out / name).read_bytes() == b"drawn by hand"
     if not name.endswith("dseg.nii.gz"):  # what is not written is not in the way
-        run(segment_files(scan, out, model=FakeLocateRefine()))
+        segment(scan, out)
 
 
 def test_volume_and_quality_stand_in_the_table_beside_the_labels(tmp_path):
     scan, _ = ball_scan()
     write_volume(tmp_path / "a.nii.gz", scan)
-    run(segment_files(tmp_path / "a.nii.gz", tmp_path / "out.nii.gz", model=FakeLocateRefine()))
+    segment(tmp_path / "a.nii.gz", tmp_path / "out.nii.gz")
     with open(tmp_path / "out.tsv", newline="") as file:
         rows = {int(row["index"]): row for row in csv.DictReader(file, delimiter="\t")}
     record = json.loads((tmp_path / "out.json").read_text())

@@ -150,25 +150,18 @@ def test_following_a_job_gives_its_result_and_puts_the_signal_handlers_back(caps
     assert capsys.readouterr().out == "" and signal.getsignal(signal.SIGINT) is before
 
 
-def test_ctrl_c_stops_the_job_at_its_next_report():
+@pytest.mark.parametrize(("presses", "end"), [(1, Stopped), (2, KeyboardInterrupt)])
+def test_ctrl_c_stops_the_job_at_its_next_report_and_a_second_one_at_once(presses, end):
     seen = []
 
     def press(step):
         seen.append(step)
-        os.kill(os.getpid(), signal.SIGINT)
+        for _ in range(presses):
+            os.kill(os.getpid(), signal.SIGINT)
 
-    with pytest.raises(Stopped):
-        cli.follow(job(at_step=press))
+    with pytest.raises(end):
+        cli.follow(job(press))
     assert seen == [0]
-
-
-def test_a_second_ctrl_c_does_not_wait():
-    def press_twice(step):
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with pytest.raises(KeyboardInterrupt):
-        cli.follow(job(at_step=press_twice))
 
 
 # The real commands, where they end before any work

@@ -139,12 +139,9 @@ def test_the_run_of_another_recipe_is_not_gone_on_with(taken, tmp_path, capsys) 
     out = runs.create("synthseg", TrainSynthSegOptions(label_maps=tmp_path / "maps.npz", out=tmp_path / "first"))
     assert cli.main(["train", "synthfm", "--resume", "--out", str(out)]) == cli.BAD_INPUT
     assert "a run of `train synthseg`" in capsys.readouterr().err and not taken
+    options = TrainRobustOptions(label_maps=tmp_path / "maps.npz", out=out, resume=True)
     with pytest.raises(InputError, match="run of `train synthseg`"):
-        next(
-            train_recorded(
-                runs.RECIPES["robust"], TrainRobustOptions(label_maps=tmp_path / "maps.npz", out=out, resume=True)
-            )
-        )
+        next(train_recorded(runs.RECIPES["robust"], options))
     assert runs.recipe_of(out) == "synthseg"
 
 
@@ -159,7 +156,7 @@ def test_options_that_cannot_be_used_do_not_become_the_runs_own(words, tmp_path,
 
 
 def test_where_there_is_no_run_yet_resume_begins_one(taken, tmp_path) -> None:
-    words = ["train", "synthfm", "--out", str(tmp_path / "new"), "--steps", "5", "--resume"]
-    assert cli.main(words) == cli.DONE and taken[0].steps == 5
+    out = ["--out", str(tmp_path / "new"), "--resume"]
+    assert cli.main(["train", "synthfm", "--steps", "5", *out]) == cli.DONE and taken[0].steps == 5
     with pytest.raises(SystemExit):
-        cli.main(["train", "synthseg", "--out", str(tmp_path / "new"), "--resume"])  # of which label maps?
+        cli.main(["train", "synthseg", *out])  # of which label maps?

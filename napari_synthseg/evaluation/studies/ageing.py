@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import AgeingOptions, names_of
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.model import (
@@ -27,7 +28,6 @@ from napari_synthseg.evaluation.studies.model import (
     read_covariate,
     same_rows,
 )
-from napari_synthseg.evaluation.studies.options import AgeingOptions, names_of
 from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.io import read_scans, suffix
 from napari_synthseg.jobs import Progress, checkpoint, run

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import TableOptions, names_of
 from napari_synthseg.evaluation.studies import tables as names
-from napari_synthseg.evaluation.studies.options import TableOptions, names_of
 from napari_synthseg.evaluation.studies.tables import WHO, Notes, bare, identified, numbers, read_table, titles
 
 _MAY_BE_EMPTY = ("lesion", "hypointensit", "vessel", "choroid", "5th")

@@ -40,6 +40,7 @@ def write_figures(study: Study, folder: Path, form: Literal["png", "svg"] = "png
     Groups: effect sizes of all structures and the corrected volumes of the largest ones, for each comparison. Ageing:
     trajectories (SynthSeg+, figures 6 and S5). Retest: differences of all structures and Bland-Altman plots.
     """
+
     def pages(ones: Sequence[Any]) -> dict[int, Sequence[Any]]:
         return {1 + i // PANELS: ones[i : i + PANELS] for i in range(0, len(ones), PANELS)}
 

@@ -17,6 +17,7 @@ from statsmodels.api import OLS
 from statsmodels.stats.multitest import multipletests
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import GroupOptions, names_of
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.model import (
@@ -31,7 +32,6 @@ from napari_synthseg.evaluation.studies.model import (
     read_covariate,
     same_rows,
 )
-from napari_synthseg.evaluation.studies.options import GroupOptions, names_of
 from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import Progress, run
 

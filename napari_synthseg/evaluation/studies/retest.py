@@ -17,10 +17,10 @@ import pandas as pd
 from scipy import stats
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import RetestOptions
 from napari_synthseg.evaluation.studies import tables as names
 from napari_synthseg.evaluation.studies.cohort import Cohort, load_cohort
 from napari_synthseg.evaluation.studies.model import FEWEST, bootstrap_interval
-from napari_synthseg.evaluation.studies.options import RetestOptions
 from napari_synthseg.evaluation.studies.tables import Notes
 from napari_synthseg.jobs import Progress, run
 

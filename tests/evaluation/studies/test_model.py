@@ -8,9 +8,9 @@ import pingouin
 import pytest
 from scipy import stats
 
+from napari_synthseg.evaluation.studies import GroupOptions
 from napari_synthseg.evaluation.studies.groups import corrected_for_number, effects_on
 from napari_synthseg.evaluation.studies.model import Moments, bootstrap_interval, effects, hedges_factor
-from napari_synthseg.evaluation.studies.options import GroupOptions
 
 
 def people(n=12, m=9, p=2, s=3, seed=0):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
+from napari_synthseg.evaluation.studies import TableOptions
 from napari_synthseg.evaluation.studies.cohort import load_cohort
-from napari_synthseg.evaluation.studies.options import TableOptions
 from napari_synthseg.evaluation.studies.tables import Notes, identified, numbers, person_of, read_table, without_side
 from tests.evaluation.studies.tables import VOLUMES, cohort, write, write_cohort
 
