@@ -258,14 +258,6 @@ def mean_known(figures: Iterable[float | None]) -> float | None:
 # --- volumes ----------------------------------------------------------------------------------------------------------
 
 
-def label_volumes(labels: Volume, values: Iterable[int] | None = None) -> dict[int, float]:
-    """Volume in mm^3 of each value (0.0 if absent); default all that occur but the background."""
-    counts = count_labels(labels.data)
-    voxel = labels.voxel_mm3
-    chosen = (v for v in counts if v) if values is None else values
-    return {int(v): counts.get(int(v), 0) * voxel for v in chosen}
-
-
 def count_labels(labels: np.ndarray) -> dict[int, int]:
     """Voxels of each value that occurs, background among them, sorted by value."""
     if labels.size == 0:
@@ -289,12 +281,6 @@ def side_pairs(values: Iterable[int]) -> list[tuple[int, int]]:
     there = {int(v) for v in values}
     known = [anatomy.structure(v) for v in sorted(there) if anatomy.known(v)]
     return [(s.value, s.contralateral) for s in known if s.side == "left" and s.contralateral in there - {s.value}]
-
-
-def asymmetries(volumes: Mapping[int, float]) -> dict[int, float]:
-    """The asymmetry index in percent by left value, of structures with both sides in `volumes` (any unit)."""
-    found = {left: asymmetry_index(volumes[left], volumes[right]) for left, right in side_pairs(volumes)}
-    return {value: index for value, index in found.items() if index is not None}
 
 
 def compare_volumes(
