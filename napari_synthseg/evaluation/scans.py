@@ -218,14 +218,14 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
 
 def _label_files(folder: Path, other: Path | None = None) -> list[Path]:
     """The label files of a folder; with another one also those below, but for what is derived, or of the other side."""
-    home = folder.resolve()
-    aside = None if other is None or other.resolve() == home else other.resolve()
-    below = aside is not None and aside.is_relative_to(home)
+    home, aside = folder.resolve(), None if other is None else other.resolve()
+    if aside is not None and (aside == home or not aside.is_relative_to(home)):
+        aside = None
     files = []
     for path in sorted(folder.iterdir() if other is None else folder.rglob("*")):
         inside = path.relative_to(folder)
         hidden = DERIVED in inside.parts[:-1] or any(part.startswith(".") for part in inside.parts)
-        if suffix(path) in readable() and not hidden and not (below and (home / inside).is_relative_to(aside)):
+        if suffix(path) in readable() and not hidden and not (aside and (home / inside).is_relative_to(aside)):
             files.append(path)
     return [path for path in files if is_label_name(path)] or files
 
