@@ -71,7 +71,6 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again(scans, tmp_path)
     tables = [(out / name).read_bytes() for name in ("volumes.tsv", "quality.tsv")]
     write_scan(scans / "broken.nii.gz", 9)
     os.utime(scans / "0.nii.gz")  # copied somewhere: the content is what counts
-    scans = scans.rename(tmp_path / "moved")
     again = batch(scans, out)
     assert statuses(again) == {f"{n}.nii.gz": "skipped" for n in range(3)} | {"broken.nii.gz": "ok"}
     assert all(path.stat().st_mtime_ns == before[path] for path in before)
@@ -79,6 +78,7 @@ def test_what_is_done_is_skipped_and_what_failed_is_tried_again(scans, tmp_path)
         assert (out / name).read_bytes().startswith(table)  # rows of skipped scans are as they were
     entries = json.loads((out / "report.json").read_text())
     assert entries[0]["intracranial_mm3"] > 1000 and entries[0]["seconds"] == 0
+    assert batch(scans.rename(tmp_path / "moved"), out).count("skipped") == 4
 
 
 def damage_labels(path: Path) -> None:

@@ -126,8 +126,10 @@ def ageing_steps(tables: Sequence[Path], options: AgeingOptions) -> Generator[Pr
     notes, sex = Notes(), names_of(options.sex)
     spacing = {"auto": list(names.SPACING), "headers": []}.get(options.spacing, names_of(options.spacing))
     linear = [*sex, *spacing, *names_of(options.covariates)]
-    hints = {options.age: "", **dict.fromkeys(linear, ""), **dict.fromkeys(sex, " (--sex none leaves it out)")}
-    hints |= dict.fromkeys(spacing, None) if options.spacing == "auto" else {}
+    hints: dict[str, str | None] = {options.age: "", **dict.fromkeys(linear, "")}
+    hints |= dict.fromkeys(sex, " (--sex none leaves it out)")
+    if options.spacing == "auto":
+        hints |= dict.fromkeys(spacing)
     cohort = load_cohort(tables, options, hints, notes)
     linear = [name for name in linear if name in cohort.cells]
     scans = len(cohort)

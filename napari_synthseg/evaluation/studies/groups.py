@@ -228,7 +228,8 @@ def _compare(
     found: dict[str, dict[str, Any]] = {}
     skipped: dict[str, list[str]] = {}
     for known, columns in same_rows(people.volumes):
-        x, fitting = design.matrix[known], []
+        x = design.matrix[known]
+        fitting: list[str] = []
         for column in columns:
             reason = _obstacle(people.volumes.loc[known, column].to_numpy(), other[known], x)
             (skipped.setdefault(reason, []) if reason else fitting).append(column)

@@ -11,6 +11,7 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -122,7 +123,7 @@ def _in_order(cohort: Cohort, ordered_by: list[str], notes: Notes) -> Cohort:
         )
     order = cohort.cells[ordered_by[0]] if ordered_by else cohort.who["#session"]
 
-    def natural(row: int) -> tuple[bool, list[tuple[bool, float, str]]]:
+    def natural(row: Any) -> tuple[bool, list[tuple[bool, float, str]]]:
         parts = re.findall(r"\d+|\D+", order[row]) if isinstance(order[row], str) else []
         return not parts, [(not part.isdigit(), float(part) if part.isdigit() else 0.0, part) for part in parts]
 
