@@ -179,7 +179,8 @@ class Report:
 
 def _by_structure(rows: Sequence[Mapping[str, float]], form: str) -> Columns:
     """Return a column for each name, structures first in the order of their FreeSurfer values."""
-    values = {one.name: one.value for one in (*anatomy.table(), *anatomy.parcels().values())}
+    values = {one.name: one.value for one in anatomy.table()}
+    values |= {one.name: one.value for one in anatomy.parcels().values()}
     names = sorted(dict.fromkeys(name for row in rows for name in row), key=lambda name: values.get(name, math.inf))
     return [(name, [_cell(row.get(name), form) for row in rows]) for name in names]
 
