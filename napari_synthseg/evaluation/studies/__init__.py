@@ -1,5 +1,7 @@
 """Studies from tables of volumes: groups, ageing and reproducibility, on pandas, statsmodels, pingouin and scipy.
 
+::
+
     from napari_synthseg.evaluation.studies import GroupOptions, study_groups
 
     study = study_groups(["volumes.csv"], GroupOptions(group="diagnosis", participants="participants.tsv"))
