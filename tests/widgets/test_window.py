@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from napari.layers import Surface
-from napari.utils.progress import progress
 from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QContextMenuEvent
 from qtpy.QtWidgets import QApplication, QDockWidget, QMenu
@@ -50,16 +48,6 @@ def test_a_click_adds_labels_that_say_what_they_are(docked, qtbot):
     assert "Left-Hippocampus" in status["value"]
     assert "3.91" in status["value"]
     assert viewer.screenshot(canvas_only=True, flash=False)[..., :3].std() > 0
-
-
-def test_the_window_closed_while_running(docked, qtbot):
-    fake = steps(100_000, seconds=0.02)
-    viewer, widget = docked(fake)
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
-    viewer.close()
-    qtbot.waitUntil(lambda: bool(fake.ended))
-    assert not progress._all_instances
 
 
 def test_the_dock_closed_while_running(docked, qtbot):
@@ -127,17 +115,6 @@ def test_a_structure_is_corrected_and_becomes_a_surface_by_the_menu_of_its_row(d
     np.testing.assert_array_equal(labels.data, before)
     of_the_menu(qtbot, menu(), "Surface as a layer")
     qtbot.waitUntil(lambda: any(isinstance(layer, Surface) for layer in viewer.layers))
-
-
-def test_the_activity_bar_shows_the_run(docked, qtbot):
-    viewer, widget = docked(steps(50, seconds=0.02))
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: any(bar.n >= 2 for bar in progress._all_instances))
-    assert any("Segment brain" in bar.desc for bar in progress._all_instances)
-    click(qtbot, widget.cancel)
-    qtbot.waitUntil(lambda: not widget.queue.busy)
-    gc.collect()
-    assert not progress._all_instances
 
 
 def docks_of(*widgets) -> list[QDockWidget]:

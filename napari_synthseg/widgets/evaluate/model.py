@@ -37,8 +37,6 @@ class LayerComparison:
     Attributes:
         scores: the result of `metrics.scores`.
         errors: (S, A, R) uint8 on the voxels of the true layer, see `locations.ERRORS`.
-        found: (N,) labels of the segmentation in the wrong voxels, in the order of `errors`.
-        true: (N,) labels of the truth there.
         worst: by label, the index in the true layer's array with the largest error, for each of its three axes.
         resampled: whether the segmentation was resampled to the grid of the truth.
         notes: sentences on labels that were mapped, and on structures that one layer lacks.
@@ -46,8 +44,6 @@ class LayerComparison:
 
     scores: dict[str, Any]
     errors: np.ndarray
-    found: np.ndarray
-    true: np.ndarray
     worst: dict[int, tuple[tuple[int, int, int], ...]]
     resampled: bool
     notes: tuple[str, ...] = ()
@@ -76,19 +72,7 @@ def compare_layers(pred: LayerScan, truth: LayerScan) -> Generator[Progress, Non
     worst = yield from worst_voxels(a, b, values)
     in_layer = {value: tuple(v[::-1] for v in reversed(voxels)) for value, voxels in worst.items()}
     errors = np.ascontiguousarray(error_map(a, b).transpose(2, 1, 0))
-    wrong = errors > 0
-    in_errors = a.transpose(2, 1, 0)[wrong], b.transpose(2, 1, 0)[wrong]
-    return LayerComparison(scores, errors, *in_errors, in_layer, resampled, tuple(notes))
-
-
-def errors_of_structure(outcome: LayerComparison, value: int) -> np.ndarray:
-    """Return the (S, A, R) errors of one structure: where it was missed or added."""
-    from napari_synthseg.evaluation.locations import ADDED, MISSED
-
-    errors = np.zeros_like(outcome.errors)
-    kinds = np.where(outcome.true == value, MISSED, np.where(outcome.found == value, ADDED, 0))
-    errors[outcome.errors > 0] = kinds
-    return errors
+    return LayerComparison(scores, errors, in_layer, resampled, tuple(notes))
 
 
 def _on_grid_of(true: Volume, pred: LayerScan) -> Generator[Progress, None, tuple[Volume, bool]]:
@@ -223,35 +207,6 @@ def errors_of(layers: Iterable[Layer], pred: Layer, truth: Layer) -> Labels | No
 
 def _pair_of(pred: Layer, truth: Layer) -> tuple[str, str]:
     return str(pred.unique_id), str(truth.unique_id)
-
-
-class Highlight:
-    """Show one structure alone in several Labels layers by napari's "show selected", and restore them."""
-
-    def __init__(self) -> None:
-        self._before: dict[Labels, bool] = {}
-
-    def show(self, layers: Iterable[Labels], value: int, alone: bool) -> None:
-        """Select a label in layers, to paint with it; `alone` hides all others. Other layers are released."""
-        kept = list(layers)
-        for layer in [one for one in self._before if one not in kept]:
-            self.release(layer)
-        for layer in kept:
-            layer.selected_label = value
-            if alone:
-                self._before.setdefault(layer, layer.show_selected_label)
-                layer.show_selected_label = True
-            else:
-                self.release(layer)
-
-    def clear(self) -> None:
-        for layer in list(self._before):
-            self.release(layer)
-
-    def release(self, layer: Labels) -> None:
-        before = self._before.pop(layer, None)
-        if before is not None:
-            layer.show_selected_label = before
 
 
 def _features(errors: np.ndarray, voxel_mm3: float):

@@ -58,8 +58,6 @@ class Results(QWidget):
         self._pair: list[Labels] = []  # the segmentation and the truth, as long as they live
         self._truth: Labels | None = None
         self._errors: Labels | None = None
-        self._chosen: int | None = None
-        self.highlight = model.Highlight()
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.means, self.note = Message(), Message(warning=True)
@@ -70,18 +68,15 @@ class Results(QWidget):
         self.legend = QLabel()
         self.legend.setTextFormat(Qt.TextFormat.RichText)
         self.legend.setToolTip("Colors of the layer of errors.")
-        tip = "Show nothing but the structure of the chosen row in both layers, and its errors."
-        self.alone = check_box("&Only the chosen structure", tip, bool(recall(FACE).get("alone", True)))
         self.copy = button("Copy", "Copy the selected rows, or all, for a spreadsheet (Ctrl+C).", self.table.copy)
         self.save = button("&Save…", "Save all scores and volumes, a row a structure, as TSV or CSV.", self._on_save)
         column(
-            *(self.title, self.means, self.note, self.filter, (self.table, 1), self.legend, self.alone),
+            *(self.title, self.means, self.note, self.filter, (self.table, 1), self.legend),
             row((self.copy, 1), (self.save, 1)),
             parent=self,
         )
         self.table.picked.connect(lambda row, _: self.go_to(row.value))
         self.table.confirmed.connect(lambda rows: self.go_to(rows[0].value))
-        self.alone.toggled.connect(self._on_alone)
         self.hide()
 
     def show_outcome(
@@ -114,19 +109,18 @@ class Results(QWidget):
             self.let_go()
 
     def let_go(self) -> None:
-        self.show_all()
         for layer in list(self._pair):
             self._release(layer)
-        self._outcome, self._truth, self._errors, self._chosen = None, None, None, None
+        self._outcome, self._truth, self._errors = None, None, None
         self.table.show_rows([], score_columns(None))
         self.hide()
 
     def go_to(self, value: int) -> None:
-        """Show the slice in which a structure is worst, across the axis that is sliced now."""
+        """Show the slice in which a structure is worst, across the axis that is sliced now, and select its label."""
         if self._outcome is None or value not in self._outcome.worst:
             return
-        self._chosen = value
-        self._show_chosen()
+        for layer in self._pair:
+            layer.selected_label = value
         where = self._truth
         if where is None or self._viewer.dims.ndim < 3:
             self.note.say(GONE if where is None else TOO_FLAT)
@@ -134,20 +128,6 @@ class Results(QWidget):
         index = np.zeros(where.ndim)
         index[-3:] = self._outcome.worst[value][self._sliced_axis()]
         look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
-
-    def show_all(self) -> None:
-        self.highlight.clear()
-        if self._errors is not None and self._outcome is not None and self._chosen is not None:
-            self._errors.data = self._outcome.errors.copy()
-
-    def _show_chosen(self) -> None:
-        if self._outcome is None or self._chosen is None:
-            return
-        alone = self.alone.isChecked()
-        self.highlight.show(self._pair, self._chosen, alone)
-        if self._errors is not None:
-            shown = model.errors_of_structure(self._outcome, self._chosen) if alone else self._outcome.errors.copy()
-            self._errors.data = shown
 
     def _sliced_axis(self) -> int:
         """Return which of the last three axes is not on the canvas; the first in 3D."""
@@ -161,7 +141,6 @@ class Results(QWidget):
 
     def _release(self, layer: Layer) -> None:
         self._pair.remove(layer)
-        self.highlight.release(layer)
         self._listen(layer, False)
 
     def _on_name(self, event: Any = None) -> None:
@@ -169,10 +148,6 @@ class Results(QWidget):
 
     def _on_edited(self, event: Any = None) -> None:
         self.note.say(EDITED)
-
-    def _on_alone(self, alone: bool) -> None:
-        remember(FACE, {"alone": alone})
-        self._show_chosen()
 
     def _on_save(self) -> None:
         if self._outcome is None:
@@ -373,7 +348,7 @@ class EvaluateWidget(ScrolledFace):
     def _place_errors(self, outcome: model.LayerComparison, pred: Labels, truth: Labels) -> Labels:
         """Add the layer of errors, in place of an earlier one of the same two layers."""
         earlier = model.errors_of(self._viewer.layers, pred, truth)
-        layer = model.error_layer(outcome.errors.copy(), pred, truth, *self._place)
+        layer = model.error_layer(outcome.errors, pred, truth, *self._place)
         if earlier is not None:
             layer.name, layer.visible, layer.opacity = earlier.name, earlier.visible, earlier.opacity
             self._viewer.layers.remove(earlier)
@@ -397,4 +372,3 @@ class EvaluateWidget(ScrolledFace):
 
     def close_down(self) -> None:
         self.job.stop()
-        self.results.show_all()

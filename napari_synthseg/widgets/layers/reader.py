@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,6 @@ def _labels(array: np.ndarray, kwargs: dict[str, Any], scan: ScanFile, table: Ma
     volumes, measured = measured_volumes(counted, table)
     quality = {value: table[value].figures["quality"] for value in values if "quality" in _figures(table, value)}
     kwargs["metadata"][METADATA_KEY][MEASURED] = measured
-    _start_brush_with(values, array)
     return array, kwargs | renamed(labels_kwargs(values, volumes, quality), table), "labels"
 
 
@@ -166,25 +164,6 @@ def contrast_limits(array: Any) -> tuple[float, float] | None:
 def _some(count: int) -> list[int]:
     """Return at most `_LOOKED_AT` evenly spaced indices of `count`."""
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, _LOOKED_AT))})
-
-
-def _start_brush_with(values: Iterable[int], array: np.ndarray) -> None:
-    """Set the selected label of the layer that napari is about to add to a present one; a reader cannot give it."""
-    first = min((v for v in values if v != 0), default=1)
-    if first == 1 or "napari._qt" not in sys.modules:  # no window, and a look for one would load Qt
-        return
-    from napari import current_viewer
-
-    viewer = current_viewer()
-    if viewer is None:
-        return
-
-    def start(event: Any) -> None:
-        viewer.layers.events.inserted.disconnect(start)
-        if event.value.data is array and hasattr(event.value, "selected_label"):
-            event.value.selected_label = first
-
-    viewer.layers.events.inserted.connect(start)
 
 
 def _first_volume(scan: ScanFile) -> Volume:

@@ -122,37 +122,10 @@ class DegradeTab(PreviewPage):
     def presets(self) -> dict[str, GenerativeModel]:
         return {"": degradation()}
 
-    def middle(self) -> list[QWidget]:
-        tip = "Show the original scan; press again to see it degraded."
-        self.before = button("Show &before", tip, checkable=True)
-        self.before.setEnabled(False)
-        self.before.setSizePolicy(*EXPANDING)
-        self.before.toggled.connect(self._on_before)
-        return [self.before]
-
     def problem(self) -> str | None:
         if self.scan.layer() is None:
             return "Open a scan first, or take one of File > Open Sample > SynthSeg."
         return super().problem()
-
-    def _on_before(self, before: bool) -> None:
-        self.before.setText("Show after" if before else "Show before")
-        source = self.scan.layer()
-        if source is not None and self.pair.image is not None:
-            source.visible = before
-            self.pair.image.visible = not before
-
-    def _on_pictured(self, picture: Picture) -> None:
-        super()._on_pictured(picture)
-        self.before.setEnabled(True)
-        self.before.setChecked(False)
-
-    def _on_layer_removed(self) -> None:
-        super()._on_layer_removed()
-        source = self.scan.layer()
-        if self.pair.image is None and source is not None:
-            source.visible = True
-        self.before.setEnabled(self.pair.image is not None)
 
 
 class ShapesTab(PreviewPage):

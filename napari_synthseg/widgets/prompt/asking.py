@@ -150,7 +150,7 @@ class Through(QObject):
         if token is None or token.work not in self._prompting.works or not hasattr(report, "mask"):
             return
         if not report.voting and token.work.draft.carry(token.step, token.way.place(report.index), report.mask):
-            token.work.pending.show_outline()
+            token.work.show_outline()
             self._go_to(token, report.index)
         if report.voting:
             self._prompting.say(f"Across the other axes: {report.done} slices so far.")

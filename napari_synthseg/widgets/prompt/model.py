@@ -11,10 +11,8 @@ import numpy as np
 from napari_synthseg.prompting.prompts import Box, Point, Prompts, with_lasso, with_scribble
 
 if TYPE_CHECKING:
-    from napari.layers import Image
-
     from napari_synthseg.widgets.prompt.engine import Way
-    from napari_synthseg.widgets.prompt.pending import PendingLayers
+    from napari_synthseg.widgets.prompt.pending import Work
 
 Place = tuple[int | None, ...]
 """A slice of an array: an index for each axis, None for the two that the slice has, its rows and its columns."""
@@ -47,14 +45,12 @@ class Draft:
     Attributes:
         voxels: uint8 array of that shape, 1 where the object is. Changed in place.
         value: the label it replaces once it is accepted, if it is a structure that is being refined.
-        accepted_steps: how many interactions it had when it was accepted last.
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         self.shape = tuple(shape)
         self.voxels = np.zeros(self.shape, np.uint8)
         self.value: int | None = None
-        self.accepted_steps = -1
         self._prompts: dict[Place, Prompts] = {}
         self._steps: list[Interaction] = []
         self._now = 0
@@ -191,7 +187,6 @@ class Draft:
 
     def put_aside(self) -> None:
         """Let go of the array once the object is accepted; the history stays and gives it back (`take_up`)."""
-        self.accepted_steps = self._now
         self.voxels = np.zeros((0,) * len(self.shape), np.uint8)
 
     def take_up(self) -> None:
@@ -251,13 +246,6 @@ class Draft:
 
 def section(place: Place) -> tuple[int | slice, ...]:
     return tuple(slice(None) if at is None else at for at in place)
-
-
-@dataclass(eq=False)
-class Work:
-    image: Image
-    draft: Draft
-    pending: PendingLayers
 
 
 @dataclass(frozen=True, eq=False)

@@ -204,7 +204,6 @@ class Objects(QObject):
         self.target: Labels | None = None
         self.keep_others, self.protect = False, True
         self._done: list[tuple[Image, Accepted]] = []
-        self._undone: list[tuple[Draft, int, str]] = []
         self._similar = Job(
             self,
             returned=self._on_similar,
@@ -218,23 +217,14 @@ class Objects(QObject):
         work = self._prompting.work
         return (work is not None and work.draft.can_undo) or bool(self._done)
 
-    @property
-    def can_redo(self) -> bool:
-        work = self._prompting.work
-        return work is not None and (work.draft.can_redo or self._to_redo() is not None)
-
-    def accept(self, value: int, name: str) -> bool:
-        """Write the object into the target, or a new layer; the next click begins the next object.
-
-        Returns:
-            Whether it was done. While clicks wait for their answers it is done after them.
-        """
+    def accept(self, value: int, name: str) -> None:
+        """Write the object into the target, or a new layer, once all clicks are answered."""
         work = self._prompting.work
         if work is None or not work.draft.steps:
             self._prompting.say(NOTHING_YET)
-            return False
+            return
         if self._prompting.when_answered(partial(self.accept, value, name)):
-            return False
+            return
         self._prompting.through.stop()
         created = self.target is None
         target = self.target or new_target(work.image)
@@ -243,7 +233,7 @@ class Objects(QObject):
             done = write(work.image, work.draft, target, value, name, created=created, keep_others=keep)
         except InputError as error:
             self._prompting.say(str(error))
-            return False
+            return
         if created:
             add_unselected(self._viewer, target)
             lock_to(work.image, target, self._viewer)
@@ -253,7 +243,6 @@ class Objects(QObject):
         self.target = target
         self.changed.emit(target)
         self._prompting.say(f'"{name}" is in "{target.name}". Click inside the next object.')
-        return True
 
     def refine(self, value: int) -> None:
         """Make a structure of the target the current object, to be repaired by clicks."""
@@ -344,23 +333,8 @@ class Objects(QObject):
                 self._prompting.drop(work)
             accepted.draft.take_up()
             self._prompting.set_image(image)
-            self._undone.append((accepted.draft, accepted.value, accepted.name))
             self._prompting.show(self._prompting.put(image, accepted.draft))
             self.begun.emit(accepted.value, accepted.name)
-
-    def redo(self) -> None:
-        again = self._to_redo()
-        if self._prompting.redo() or again is None:
-            return
-        if self.accept(again[1], again[2]):
-            self._undone.pop()
-            self._prompting.changed.emit()
-
-    def _to_redo(self) -> tuple[Draft, int, str] | None:
-        work = self._prompting.work
-        if not self._undone or work is None or work.draft is not self._undone[-1][0] or work.draft.can_redo:
-            return None
-        return self._undone[-1] if len(work.draft.steps) == work.draft.accepted_steps else None
 
     def _find(self, image: Image, draft: Draft) -> None:
         from napari_synthseg.evaluation.locations import middle_voxel

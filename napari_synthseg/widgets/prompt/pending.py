@@ -49,13 +49,12 @@ def geometry_of(layer: Layer) -> dict[str, Any]:
     return {name: getattr(layer, name) for name in GEOMETRY}
 
 
-class PendingLayers:
-    """Shows a draft on its image; each layer is there only while it has something to show."""
+class Work:
+    """A draft and its layers on an image; each layer is there only while it has something to show."""
 
     def __init__(self, viewer: ViewerModel, image: Image, draft: Draft) -> None:
-        self._viewer, self._image = viewer, image
+        self._viewer, self.image, self.draft = viewer, image, draft
         self._drawn: list[tuple[list[float], bool]] = []
-        self.draft = draft
         self.outline: Labels | None = None
         self.points: Points | None = None
         self.box: Shapes | None = None
@@ -91,7 +90,7 @@ class PendingLayers:
                     **self._kwargs(),
                 )
             )
-            self.outline.contour = max(1, round(max(image_shape(self._image)[-2:]) / PER_OUTLINE_PX))
+            self.outline.contour = max(1, round(max(image_shape(self.image)[-2:]) / PER_OUTLINE_PX))
         self.outline.refresh()
 
     def _show_points(self) -> None:
@@ -113,8 +112,8 @@ class PendingLayers:
             layer = Points(
                 data,
                 name="Points inside and outside",
-                ndim=self._image.ndim,
-                size=max(image_shape(self._image)) / 10,
+                ndim=self.image.ndim,
+                size=max(image_shape(self.image)) / 10,
                 border_width=0.08,
                 border_color="white",
                 canvas_size_limits=POINT_PX,
@@ -136,18 +135,18 @@ class PendingLayers:
             return
         data = [_corners(place, box) for place, box in boxes.items()]
         if self.box is None:
-            self.box = self._added(Shapes(ndim=self._image.ndim, name="Boxes", **self._kwargs()))
+            self.box = self._added(Shapes(ndim=self.image.ndim, name="Boxes", **self._kwargs()))
         self.box.selected_data = set()
         self.box.data = []
-        width = line_width(self._viewer, self._image)
+        width = line_width(self._viewer, self.image)
         self.box.add_rectangles(data, edge_color=[PENDING], face_color="transparent", edge_width=width)
 
     def _kwargs(self) -> dict[str, Any]:
-        return {**geometry_of(self._image), "metadata": {METADATA_KEY: {MARK: True}}}
+        return {**geometry_of(self.image), "metadata": {METADATA_KEY: {MARK: True}}}
 
     def _added(self, layer: Layer) -> Any:
         add_unselected(self._viewer, layer)
-        self._viewer.layers.link_layers([self._image, layer], LOCKED)
+        self._viewer.layers.link_layers([self.image, layer], LOCKED)
         return layer
 
     def _remove(self, name: str) -> None:

@@ -26,8 +26,8 @@ from napari_synthseg.widgets.prompt.engine import (
     make_session,
     neighbours,
 )
-from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place, Work
-from napari_synthseg.widgets.prompt.pending import PendingLayers, is_ours
+from napari_synthseg.widgets.prompt.model import Asked, Draft, Interaction, Place
+from napari_synthseg.widgets.prompt.pending import Work, is_ours
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
@@ -153,7 +153,7 @@ class Prompting(QObject):
 
     def drag_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         if (found := self.ready()) is not None:
-            found[0].pending.show_box((found[1].place, self._box(found[0], first, last)))
+            found[0].show_box((found[1].place, self._box(found[0], first, last)))
 
     def drop_box(self, first: Sequence[float], last: Sequence[float]) -> None:
         found = self.ready()
@@ -162,7 +162,7 @@ class Prompting(QObject):
         work, where = found
         box = self._box(work, first, last)
         if box[2] - box[0] < 1 or box[3] - box[1] < 1:
-            work.pending.show()
+            work.show()
             self.say("The box holds less than a pixel of the image; drag it across the thing.")
             return
         self._ask(work, work.draft.add_box(where.place, box))
@@ -236,7 +236,7 @@ class Prompting(QObject):
         return self.put(self.image, Draft(pointing.image_shape(self.image)))
 
     def put(self, image: Image, draft: Draft) -> Work:
-        work = Work(image, draft, PendingLayers(self._viewer, image, draft))
+        work = Work(self._viewer, image, draft)
         self.works.append(work)
         return work
 
@@ -245,7 +245,7 @@ class Prompting(QObject):
             self.works.remove(work)
         self.asker.drop(lambda token: token.work is work)
         self.through.stop_for(lambda token: token.work is work)
-        work.pending.remove()
+        work.remove()
         self.changed.emit()
 
     def when_answered(self, then: Callable[[], None]) -> bool:
@@ -345,7 +345,7 @@ class Prompting(QObject):
             if event.value is work.image:
                 self.drop(work)
                 self.say(f'"{work.image.name}" was deleted, and with it the object that was not accepted.')
-            elif work.pending.forget(event.value):
+            elif work.forget(event.value):
                 self.drop(work)
                 self.say("The current object was deleted.")
 
@@ -360,5 +360,5 @@ class Prompting(QObject):
         self.asker.close()
 
     def show(self, work: Work) -> None:
-        work.pending.show()
+        work.show()
         self.changed.emit()

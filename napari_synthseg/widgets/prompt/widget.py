@@ -8,11 +8,10 @@ from typing import Annotated, Any
 
 import napari
 from napari.layers import Image, Labels
-from napari.utils.action_manager import action_manager
 from qtpy.compat import isalive
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QButtonGroup, QFormLayout, QLabel, QLineEdit, QPushButton, QShortcut
+from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut
 from superqt.utils import signals_blocked
 
 from napari_synthseg.fields import Info
@@ -25,7 +24,6 @@ from napari_synthseg.widgets._shared.controls import (
     button,
     column,
     form_layout,
-    listen,
     row,
     spin_box,
 )
@@ -98,28 +96,6 @@ class OptionsSection(Section):
     def set_values(self, values: dict[str, Any]) -> None:
         self.asking.set_values(values)
         self.follow.set_values(values.get("follow", {}))
-
-
-class KeysSection(Section):
-    """The keys as they are bound now; napari's preferences change them."""
-
-    def __init__(self) -> None:
-        super().__init__("Keys", "Other keys: File > Preferences > Shortcuts, Viewer.")
-        self.labels: dict[str, QLabel] = {}
-        form = QFormLayout(self.body)
-        form.setContentsMargins(8, 0, 0, 0)
-        form.setVerticalSpacing(1)
-        for keys, text in (("Click", "Inside"), ("Ctrl or Alt + click", "Outside"), ("Shift + drag", "Box")):
-            form.addRow(QLabel(keys), QLabel(text))
-        for action in ACTIONS:
-            self.labels[action.name] = QLabel()
-            form.addRow(self.labels[action.name], QLabel(action.text))
-        listen(self, KeysSection._show, action_manager.events.shortcut_changed)
-        self._show()
-
-    def _show(self, event: object = None) -> None:
-        for action in ACTIONS:
-            self.labels[action.name].setText(key_text(action) or "-")
 
 
 MOST_LINES = 8
@@ -219,7 +195,8 @@ class PromptWidget(ScrolledFace):
         self.list = ObjectsList()
         self.refine = button("Re&fine", "Repair the selected object by clicks: it becomes the current object.")
         self.similar = button(SIMILAR, "Find all objects on this slice that resemble the selected one; or stop that.")
-        self.options, self.keys = OptionsSection(), KeysSection()
+        self.options = OptionsSection()
+        self._tell_keys()
         self.view = ViewBar(self._viewer, self)
         escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
         escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
@@ -242,7 +219,7 @@ class PromptWidget(ScrolledFace):
             row((self.inside, 1), (self.outside, 1), spacing=0),
             row((self.scribble, 1), (self.lasso, 1), spacing=0),
             row((self.undo, 1), (self.redo, 1), (self.discard, 1), spacing=4),
-            self.follow, where, self.accept, self.list, self.refine, self.similar, self.options, self.keys, None,
+            self.follow, where, self.accept, self.list, self.refine, self.similar, self.options, None,
             self.view,
         )  # fmt: skip
 
@@ -250,6 +227,12 @@ class PromptWidget(ScrolledFace):
         made = button(text, tip, checkable=True)
         made.setStyleSheet(ACCENT)
         return made
+
+    def _tell_keys(self) -> None:
+        for action in ACTIONS:
+            pressed = (self.inside, self.outside) if action.name == "polarity" else (getattr(self, action.name),)
+            for one in pressed:
+                one.setToolTip(f"{one.toolTip()} Key: {key_text(action) or 'none'}.")
 
     def _connect(self) -> None:
         prompting, objects = self.prompting, self.objects
@@ -268,7 +251,7 @@ class PromptWidget(ScrolledFace):
         self.lasso.clicked.connect(lambda on: self.drawing.take("lasso" if on else None))
         self.drawing.changed.connect(self._show_state)
         self.undo.clicked.connect(objects.undo)
-        self.redo.clicked.connect(objects.redo)
+        self.redo.clicked.connect(prompting.redo)
         self.discard.clicked.connect(prompting.clear)
         self.follow.clicked.connect(self._on_follow)
         self.accept.clicked.connect(self._on_accept)
@@ -358,7 +341,7 @@ class PromptWidget(ScrolledFace):
             one.setEnabled(prompting.problem() is None)
             one.setChecked(self.drawing.tool == tool)
         self.undo.setEnabled(objects.can_undo)
-        self.redo.setEnabled(objects.can_redo)
+        self.redo.setEnabled(prompting.work is not None and prompting.work.draft.can_redo)
         self.discard.setEnabled(prompting.begun)
         self.accept.setEnabled(prompting.begun)
         following = self.through.running
@@ -375,11 +358,9 @@ class PromptWidget(ScrolledFace):
         kept = recall(FACE)
         self.model.set_value(str(kept.get("model", "")))
         self.options.set_values(kept)
-        self.keys.set_unfolded(bool(kept.get("keys", True)))
 
     def _remember(self) -> None:
-        chosen = self.options.values() | {"keys": self.keys.unfolded}
-        remember(FACE, chosen | ({"model": self.model.value()} if self.model.value() else {}))
+        remember(FACE, self.options.values() | ({"model": self.model.value()} if self.model.value() else {}))
 
     def close_down(self) -> None:
         """Leave the viewer as it was: its mouse, its keys, and none of the layers of the current object."""

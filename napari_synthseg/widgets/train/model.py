@@ -25,15 +25,13 @@ EVERY, SAMPLES = 25, 6
 GOOD_DICE = 0.5
 """Weights with a lower validation Dice are used only after asking."""
 NVIDIA_SMI_S = 10.0
-SIGNS = {
-    "new": "·", "waiting": "…", "starting": "▸", "running": "▶", "paused": "❚❚", "stopping": "▸", "stopped": "■",
-    "finished": "✓", "failed": "!", "interrupted": "⚠", "elsewhere": "↗",
+GRAY, BLUE, ORANGE = "#8a8f98", "#3f9bdc", "#d9822b"
+LOOKS = {
+    "new": ("·", GRAY), "waiting": ("…", GRAY), "starting": ("▸", BLUE), "running": ("▶", BLUE),
+    "paused": ("❚❚", ORANGE), "stopping": ("▸", BLUE), "stopped": ("■", GRAY), "finished": ("✓", "#3fa35b"),
+    "failed": ("!", "#d9534f"), "interrupted": ("⚠", ORANGE), "elsewhere": ("↗", GRAY),
 }  # fmt: skip
-COLORS = {
-    "running": "#3f9bdc", "starting": "#3f9bdc", "stopping": "#3f9bdc", "waiting": "#8a8f98", "paused": "#d9a520",
-    "stopped": "#8a8f98", "finished": "#3fa35b", "failed": "#d9534f", "interrupted": "#d9822b", "new": "#8a8f98",
-    "elsewhere": "#8a8f98",
-}  # fmt: skip
+"""Sign and color of a kind of status."""
 FIGURES = {
     "lr": "Learning rate", "rate": "Learning rate", "score": "Score", "took": "Seconds a step", "memory": "Memory, GB",
     "validating": "Seconds a validation", "gradient": "Norm of the gradient",

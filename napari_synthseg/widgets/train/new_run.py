@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QFrame, QLabel, QVBoxLayout, QWidget
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.choices import Choice, duration, preference
+from napari_synthseg.widgets._shared.choices import Choice, preference
 from napari_synthseg.widgets._shared.controls import (
     Message,
     button,
@@ -23,7 +23,6 @@ from napari_synthseg.widgets._shared.controls import (
 from napari_synthseg.widgets._shared.face import scrolled, set_tab_order
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain, recall, remember
-from napari_synthseg.widgets.train.model import pace
 from napari_synthseg.widgets.train.new_run_model import Request, try_out
 from napari_synthseg.widgets.train.recipe_form import RecipeForm
 
@@ -37,21 +36,17 @@ START, ESTIMATE, STOP = "&Start training", "&Estimate", "Stop &estimate"
 class EstimatePanel(QFrame):
     """Shows an estimate of time and memory, hidden until one is under way; its `button` is placed by the page."""
 
-    measured = Signal(object)  # training.runs.Estimate
-
     def __init__(self) -> None:
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
         self.button = button(ESTIMATE, "Try a few steps of each stage in the background, for time and memory.")
         self.bar = progress_bar(8)
         self.words = Message()
-        self.table = QLabel()
-        self.table.setTextFormat(Qt.TextFormat.RichText)
-        column(self.bar, self.words, self.table, parent=self, margin=5)
+        column(self.bar, self.words, parent=self, margin=5)
         self._job = Job(
             self,
             progressed=self._on_progress,
-            returned=self._on_returned,
+            returned=lambda found: self._end(found.sentence),
             failed=lambda error: self._end(complain(error, "Estimating")),
             stopped=lambda: self._end("Stopped; nothing was estimated."),
         )
@@ -63,7 +58,6 @@ class EstimatePanel(QFrame):
         return self._job.running
 
     def begin(self, request: Request) -> None:
-        self.table.hide()
         self.bar.setRange(0, 0)
         self.bar.show()
         self.show()
@@ -80,17 +74,6 @@ class EstimatePanel(QFrame):
         self.bar.setValue(report.done)
         self.words.say(f"Trying a few steps: {report.stage}")
 
-    def _on_returned(self, found: Any) -> None:
-        self._end(found.sentence)
-        rows = [("", "a step", "a validation")]
-        for stage, seconds in found.seconds_per_step.items():
-            check = found.validation_seconds.get(stage)
-            rows.append((stage, pace(1 / seconds) if seconds else "", duration(check) if check else "–"))
-        cells = ["".join(f'<td align="right">&nbsp;&nbsp; {text}</td>' for text in texts) for texts in rows]
-        self.table.setText(f"<table><tr>{'</tr><tr>'.join(cells)}</tr></table>")
-        self.table.show()
-        self.measured.emit(found)
-
     def _end(self, words: str) -> None:
         self.bar.hide()
         self.words.say(words)
@@ -106,8 +89,6 @@ class NewRunPage(QWidget):
         super().__init__()
         self._viewer, self._recipes = viewer, recipes
         self._busy = False
-        self._night = False  # the estimate is for the steps of a night
-        self._keeping = False  # options change because of the estimate, which stays visible
         self._devices: Mapping[str, str] = {}
         self.forms: dict[str, RecipeForm] = {}
         choices = [Choice(name, entry.title, entry.summary) for name, entry in recipes.items()]
@@ -120,7 +101,6 @@ class NewRunPage(QWidget):
         self.summary, self.hint, self.status = Message(), Message(), Message()
         self.estimate = EstimatePanel()
         self.estimate.button.clicked.connect(self._on_estimate)
-        self.estimate.measured.connect(self._on_measured)
         tip = "Start the run, or queue it behind those that hold the same device."
         self.start = button(START, tip, self._on_start)
         form = form_layout()
@@ -168,7 +148,6 @@ class NewRunPage(QWidget):
         if name not in self.forms:
             form = self.forms[name] = RecipeForm(self._viewer, self._recipes[name])
             form.changed.connect(self._on_changed)
-            form.night_wanted.connect(self._on_night)
             form.set_devices(self._devices)
             form.recall(recall(FACE).get("forms", {}).get(name, {}), str(preference("device", "auto")))
             self._place.addWidget(form)
@@ -180,8 +159,7 @@ class NewRunPage(QWidget):
 
     def _on_changed(self) -> None:
         self.status.say("")
-        self._night = False
-        if not self.estimate.running and not self._keeping:
+        if not self.estimate.running:
             self.estimate.hide()
         self._show_state()
 
@@ -205,21 +183,7 @@ class NewRunPage(QWidget):
         if self.estimate.running:
             self.estimate.stop()
             return
-        self._night = False
         try:
             self.estimate.begin(self.request())
         except ValueError as error:
             self.hint.say(str(error))
-
-    def _on_night(self) -> None:
-        """Estimate the options, then ask for as many steps as fit into a night."""
-        if self.form.problem() is None and not self.estimate.running:
-            self._night = True
-            self.estimate.begin(self.request())
-
-    def _on_measured(self, found: Any) -> None:
-        wanted, self._night = self._night, False
-        if wanted:
-            self._keeping = True
-            self.form.set_night(found.seconds)
-            self._keeping = False

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,36 +60,6 @@ def bundled(kind: str) -> tuple[Path, ...]:
     return ()
 
 
-def write_sources(sources: Mapping[str, DataSource], run: Path) -> Generator[Progress, None, dict[str, Path]]:
-    """Write layers into a run's folder, and copy data that would be deleted with another run's folder.
-
-    Returns:
-        The folder or file of each option.
-
-    Raises:
-        InputError: a layer cannot be read or written, or a folder is not there.
-    """
-    paths: dict[str, Path] = {}
-    for name, source in sources.items():
-        folder = run / DATA / name
-        yield Progress(f"Writing {name.replace('_', ' ')}")
-        if source.path is not None:
-            paths[name] = _kept(source.path, folder)
-        elif source.files or source.scans or source.labels:
-            _fill(folder, source)
-            paths[name] = folder
-    return paths
-
-
-def _kept(path: Path, folder: Path) -> Path:
-    if not path.exists():
-        raise InputError(f"{path} does not exist: choose another folder.")
-    if path.parent.name != DATA or not (path.parent.parent / "config.json").exists():
-        return path
-    shutil.copytree(path, folder)
-    return folder
-
-
 def _fill(folder: Path, source: DataSource) -> None:
     from napari_synthseg.io import write_labels, write_volume  # slow to import
 
@@ -114,49 +84,37 @@ def partner(image: Layer, labels: Sequence[Layer]) -> Layer | None:
     return (named or same or [None])[0]
 
 
-TRY, NIGHT, PAPER = "Try it", "Overnight", "Paper"
+TRY, STANDARD, PAPER = "Try it", "Standard", "Paper"
 TRY_STEPS = 60
 """Steps in all of a first try: a few minutes on a processor, enough to see curves and a validation."""
-NIGHT_SECONDS = 9 * 3600.0
+PRESET_TIPS = {
+    TRY: f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.",
+    STANDARD: "This program's own network and schedule.",
+    PAPER: "The published network and schedule, as far as the recipe has them: for a large GPU.",
+}
 SWITCHES = ("preset", "plan", "size")
 """Options that choose between a quick way and the paper's; the first one that there is counts."""
 STEPS = "steps"
 
 
-@dataclass(frozen=True)
-class Preset:
-    """A button with values of options; the others have their defaults."""
-
-    name: str
-    tip: str
-    values: Mapping[str, Any]
-
-
-def presets(options: type) -> list[Preset]:
-    """Return the presets of a recipe's options; the steps of a night have to be measured (see `scaled`)."""
+def presets(options: type) -> dict[str, dict[str, Any]]:
+    """Return the presets of a recipe's options by name: the changed ones; the others have their defaults."""
     fields = {one.name: one for one in fields_of(options)}
-    quick, paper = _ways(fields)
-    found = [
-        Preset(TRY, f"Minutes: about {TRY_STEPS} steps in all, to see that everything works.", quick | _trial(fields)),
-        Preset(NIGHT, "As many steps as fit into nine hours here; a few are tried first, to know.", quick),
-    ]
-    if paper is not None:
-        found.append(
-            Preset(PAPER, "The published network and schedule, as far as the recipe has them: for a large GPU.", paper)
-        )
-    return found
+    switch = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), "")
+    if switch == "size" and "network" not in fields:  # of fine-tuning, size concerns few networks
+        switch = ""
+    ways = [next(one for one in fields[switch].choices if one != "paper"), "paper"] if switch else []
+    standard, *paper = [{switch: way} if way != fields[switch].default else {} for way in ways] or [{}]
+    steps = step_fields(options)
+    each = max(1, TRY_STEPS // max(1, len(steps)))
+    trial = dict.fromkeys(steps, each)
+    trial |= {name: max(1, each // 3) for name in ("validate_every", "teach_from") if name in fields}
+    return dict(zip(PRESET_TIPS, (standard | trial, standard, *paper), strict=False))
 
 
 def step_fields(options: type) -> list[str]:
     """Return the options with numbers of steps: "steps", or one for each stage."""
-    return [one.name for one in fields_of(options) if _is_steps(one)]
-
-
-def usual_steps(options: Any, stages: Callable[[Any], Mapping[str, int]]) -> dict[str, int]:
-    """Return the default steps for each option that may set them; the options' own numbers are ignored."""
-    names = [one.name for one in fields_of(type(options)) if _is_steps(one) and one.optional]
-    usual = stages(replace(options, **dict.fromkeys(names)))
-    return {name: _steps_of(name, usual) for name in names}
+    return [one.name for one in fields_of(options) if one.kind == "integer" and one.name.split("_")[0] == STEPS]
 
 
 def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
@@ -166,38 +124,6 @@ def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int
         return dict.fromkeys(names, steps)
     own = {name: getattr(options, name) or _steps_of(name, stages) for name in names}
     return {name: max(1, round(value * steps / total)) for name, value in own.items() if value}
-
-
-def night_steps(seconds: float, steps: int) -> int:
-    """Return the steps that fit into a night, rounded to two digits, if `steps` with validations take `seconds`."""
-    fit = steps * NIGHT_SECONDS / max(seconds, 1e-9)
-    unit = 10 ** max(0, len(str(int(fit))) - 2)
-    return max(1, int(fit // unit * unit))
-
-
-def _ways(fields: Mapping[str, Field]) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """Return the changed options of the quick way and of the paper's way (None if there is none)."""
-    name = next((one for one in SWITCHES if one in fields and "paper" in fields[one].choices), None)
-    if name is None or (name == "size" and "network" not in fields):  # of fine-tuning, size concerns few networks
-        return {}, None
-    quick = next(value for value in fields[name].choices if value != "paper")
-    default = fields[name].default
-    return ({name: quick} if default != quick else {}), ({name: "paper"} if default != "paper" else {})
-
-
-def _trial(fields: Mapping[str, Field]) -> dict[str, Any]:
-    names = [name for name, one in fields.items() if _is_steps(one)]
-    each = max(1, TRY_STEPS // max(1, len(names)))
-    values: dict[str, Any] = dict.fromkeys(names, each)
-    if "validate_every" in fields:
-        values["validate_every"] = max(1, each // 3)
-    if "teach_from" in fields:
-        values["teach_from"] = each // 3
-    return values
-
-
-def _is_steps(field: Field) -> bool:
-    return field.kind == "integer" and field.name.split("_")[0] == STEPS
 
 
 def _steps_of(name: str, stages: Mapping[str, int]) -> int:
@@ -248,5 +174,17 @@ def try_out(request: Request) -> Generator[Progress, None, Any]:
 
 
 def _options(request: Request, out: Path) -> Generator[Progress, None, Any]:
-    paths = yield from write_sources(request.sources, out)
+    """Write layers into the run's folder, and copy data that would be deleted with another run's folder."""
+    paths = {}
+    for name, source in request.sources.items():
+        paths[name] = folder = out / DATA / name
+        yield Progress(f"Writing {name.replace('_', ' ')}")
+        if source.path is None:
+            _fill(folder, source)
+        elif not source.path.exists():
+            raise InputError(f"{source.path} does not exist: choose another folder.")
+        elif source.path.parent.name == DATA and (source.path.parent.parent / "config.json").exists():
+            shutil.copytree(source.path, folder)
+        else:
+            paths[name] = source.path
     return runs.RECIPES[request.recipe].options(**request.values, **paths, out=out)

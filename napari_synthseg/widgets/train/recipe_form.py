@@ -17,7 +17,6 @@ from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
 from napari_synthseg.widgets._shared.choosers import ChoiceBox, Opener
 from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, listen, row
-from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets.layers.geometry import layer_problem, shown_scan
@@ -90,13 +89,11 @@ class DataChooser(QWidget):
         """
         if (problem := self.problem()) is not None:
             raise InputError(problem)
-        if self.chosen() == BUNDLED:
+        chosen = self.chosen()
+        if chosen == BUNDLED:
             return model.DataSource(files=model.bundled(self.kind))
-        if self.chosen() == LAYERS:
-            return self._layers_source()
-        return model.DataSource(path=self.chosen()) if isinstance(self.chosen(), Path) else None
-
-    def _layers_source(self) -> model.DataSource:
+        if chosen != LAYERS:
+            return model.DataSource(path=chosen) if isinstance(chosen, Path) else None
         layers = self._checked()
         scans = tuple(shown_scan(one, self._viewer.dims) for one in layers)
         if self.kind == model.LABELS:
@@ -164,14 +161,11 @@ class RecipeForm(QWidget):
     """Collects the options of one recipe, an entry of `training.runs.RECIPES`."""
 
     changed = Signal()
-    night_wanted = Signal()  # the time that the options take is to be measured
 
     def __init__(self, viewer: ViewerModel, entry: Any) -> None:
         super().__init__()
         self._entry, self.options = entry, entry.options
         self._filling = False
-        self._night: dict[str, int] = {}
-        self._measured = False  # the steps that fit into a night have to be measured
         fields = {one.name: one for one in fields_of(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in model.data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data]
@@ -193,10 +187,9 @@ class RecipeForm(QWidget):
             defaults={"name": own_name(fields["name"].default)} if "name" in fields else {},
         )
         self._presets = model.presets(self.options)
-        self._quick = next(one.values for one in self._presets if one.name == model.NIGHT)
         self.preset_buttons = {
-            one.name: button(one.name, one.tip, partial(self._choose_preset, one), checkable=True)
-            for one in self._presets
+            name: button(name, model.PRESET_TIPS[name], partial(self._choose_preset, name), checkable=True)
+            for name in self._presets
         }
         self.stages = WrappedLabel()
         self.stages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
@@ -260,13 +253,6 @@ class RecipeForm(QWidget):
         self._filling = False
         self._mark_preset()
 
-    def set_night(self, seconds: float) -> None:
-        """Set the steps that fit into a night, given the seconds that the current options take."""
-        stages, options = self._stages(), self._options()
-        if options is not None and sum(stages.values()):
-            self._night = model.scaled(options, stages, model.night_steps(seconds, sum(stages.values())))
-            self.form.set_values(self._night)
-
     def set_devices(self, names: Mapping[str, str]) -> None:
         control = self.form.controls.get("device")
         if isinstance(control, QComboBox) and len(names) > 1:
@@ -274,51 +260,30 @@ class RecipeForm(QWidget):
                 if control.findData(device) < 0:
                     control.addItem(f"{name} ({device})", device)
 
-    def _options(self) -> Any:
+    def _stages(self) -> dict[str, int]:
         data = {name: model.LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
         try:
-            return self.options(**self.form.values(), **data, out=model.LATER)
+            return dict(self._entry.stages(self.options(**self.form.values(), **data, out=model.LATER)))
         except (TypeError, ValueError):
-            return None
-
-    def _stages(self) -> dict[str, int]:
-        options = self._options()
-        try:
-            return dict(self._entry.stages(options)) if options is not None else {}
-        except ValueError:
             return {}
 
-    def _choose_preset(self, preset: model.Preset) -> None:
+    def _choose_preset(self, name: str) -> None:
         kept = {name: value for name, value in self.form.differences().items() if name in OWN}
         self._filling = True
         self.form.set_defaults()
-        self.form.set_values({**kept, **preset.values})
+        self.form.set_values({**kept, **self._presets[name]})
         self._filling = False
-        self._night, self._measured = {}, preset.name == model.NIGHT
         self._on_changed()
-        if preset.name == model.NIGHT:
-            self.night_wanted.emit()
 
     def _on_changed(self) -> None:
         if not self._filling:
             self._mark_preset()
             self.changed.emit()
 
-    def _show_usual_steps(self) -> None:
-        options = self._options()
-        for name, steps in (model.usual_steps(options, self._entry.stages) if options is not None else {}).items():
-            control = self.form.controls[name]
-            if isinstance(control, IntegerSpin):
-                control.show_nothing_as(f"{steps:,} ({USUAL_STEPS})" if steps else USUAL_STEPS)
-
     def _mark_preset(self) -> None:
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}
-        night = {**self._quick, **self._night} if self._night else None
-        known = [one for one in self._presets if one.name != model.NIGHT or self._measured]
-        chosen = model.NIGHT if changed == night else next((one.name for one in known if one.values == changed), "")
         for name, one in self.preset_buttons.items():
-            one.setChecked(name == chosen)
-        self._show_usual_steps()
+            one.setChecked(self._presets[name] == changed)
         self.stages.setText(" · ".join(f"{name} {steps:,}" for name, steps in self._stages().items()) or "–")
 
 

@@ -85,10 +85,11 @@ class RunsList(QListWidget):
     def _show(self, item: QListWidgetItem, one: model.Listed) -> None:
         done = f"   {100 * model.fraction_done(one.state):.0f} %" if one.state.total else ""
         line = model.status_line(one.state, self._titles, one.recipe, one.dice)
-        item.setText(f"{model.SIGNS.get(one.state.kind, '·')}  {one.run.name}{done}\n{line}")
+        sign, color = model.LOOKS.get(one.state.kind, ("·", model.GRAY))
+        item.setText(f"{sign}  {one.run.name}{done}\n{line}")
         item.setToolTip("\n".join(filter(None, (one.run.name, line, one.state.message, str(one.run)))))
         item.setData(Qt.ItemDataRole.AccessibleTextRole, f"{one.run.name}: {line}")
-        item.setData(Qt.ItemDataRole.DecorationRole, QColor(model.COLORS.get(one.state.kind, "#8a8f98")))
+        item.setData(Qt.ItemDataRole.DecorationRole, QColor(color))
 
     def _on_current(self, number: int) -> None:
         if 0 <= number < len(self.rows):

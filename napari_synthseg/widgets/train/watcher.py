@@ -1,8 +1,8 @@
 """Watch the runs from a thread, so that the window's thread reads no file, and show their samples in layers.
 
 Every second or so the watcher reports all runs (`listed`) and, after changes, the figures of the chosen one
-(`followed`). The layers of samples are created once and then given other voxels, so that the camera, the slices and the
-layers' looks stay.
+(`followed`). The layers of samples are given other voxels as long as these have the same shape, so that the camera, the
+slices and the layers' looks stay.
 """
 
 from __future__ import annotations
@@ -107,48 +107,33 @@ class SampleLayers(QObject):
 
     def _show_next(self) -> None:
         part, sample = self._waiting.pop(0)
-        array, layer = sample.arrays[part], self.layers.get(part)
-        facts = {MARK: part, **sample.facts}
-        if layer is not None and layer.ndim != array.ndim:
-            self._viewer.layers.remove(layer)
-            layer = None
-        if layer is None:
-            self._add(part, sample, facts)
+        array, layer, facts = sample.arrays[part], self.layers.get(part), {MARK: part, **sample.facts}
+        if layer is not None and (layer.data.shape, layer.data.dtype) == (array.shape, array.dtype):
+            np.copyto(layer.data, array)  # where it lies: other data would have the whole viewer measured anew
+            layer.refresh(extent=False)
+            layer.metadata = facts
         else:
-            self._refill(part, layer, sample, facts)
+            if layer is not None:
+                self._viewer.layers.remove(layer)
+            layer = self.layers[part] = self._made(part, array, facts)
+            add_unselected(self._viewer, layer)
+        if part != "image":
+            self._color(part, layer, sample)
+        elif not np.allclose(layer.contrast_limits, sample.limits, atol=CLOSE * np.ptp(sample.limits)):
+            layer.contrast_limits_range = layer.contrast_limits = sample.limits
         if self._waiting:
             self._timer.start()
         elif self._fresh:
             self._fresh = False
             anatomical_view(self._viewer)
 
-    def _add(self, part: str, sample: TrainingSample, facts: dict[str, Any]) -> None:
-        array = sample.arrays[part]
+    def _made(self, part: str, array: np.ndarray, facts: dict[str, Any]) -> Layer:
         kwargs: dict[str, Any] = {"name": NAMES[part], "metadata": facts, "translate": self._corner(array)}
         if array.ndim == 3:
             kwargs |= {"units": UNITS, "axis_labels": AXIS_LABELS}
         if part == "image":
-            layer: Layer = Image(array, colormap="gray", contrast_limits=sample.limits, **kwargs)
-        else:
-            layer = Labels(array, opacity=OPACITY, visible=part == "prediction", **kwargs)
-            self._color(part, layer, sample)
-        self.layers[part] = layer
-        add_unselected(self._viewer, layer)
-
-    def _refill(self, part: str, layer: Layer, sample: TrainingSample, facts: dict[str, Any]) -> None:
-        array = sample.arrays[part]
-        if part != "image":
-            self._color(part, layer, sample)
-        elif not np.allclose(layer.contrast_limits, sample.limits, atol=CLOSE * np.ptp(sample.limits)):
-            layer.contrast_limits_range = sample.limits
-            layer.contrast_limits = sample.limits
-        if (layer.data.shape, layer.data.dtype) == (array.shape, array.dtype):
-            np.copyto(layer.data, array)  # where it lies: other data would have the whole viewer measured anew
-            layer.refresh(extent=False)
-        else:
-            layer.data = array
-            layer.translate = self._corner(array)
-        layer.metadata = facts
+            return Image(array, colormap="gray", **kwargs)
+        return Labels(array, opacity=OPACITY, visible=part == "prediction", **kwargs)
 
     def _corner(self, array: np.ndarray) -> np.ndarray:
         """Return the position of the first voxel for a sample in the middle of the other layers."""

@@ -1,4 +1,4 @@
-"""Models, devices and preferences that are offered."""
+"""Models, devices and preferences that are offered; times in words."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from types import SimpleNamespace
 import pytest
 from napari import settings
 
+from napari_synthseg.jobs import Progress
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
+from napari_synthseg.widgets._shared.choices import elapsed, so_far
 
 
 @pytest.fixture
@@ -26,12 +28,6 @@ def shelf(tmp_path, monkeypatch):
     return put
 
 
-def test_a_broken_card_does_not_keep_the_widget_from_opening(shelf, tmp_path):
-    shelf("broken")
-    (tmp_path / "broken.json").write_text("{")
-    assert choices.model_cards() == []
-
-
 def test_one_broken_card_hides_no_other(shelf, tmp_path):
     shelf("broken")
     shelf("sound")
@@ -42,10 +38,6 @@ def test_one_broken_card_hides_no_other(shelf, tmp_path):
 def test_a_card_is_summed_up():
     text = choices.card_summary({"description": "A net.", "licence": "Apache-2.0", "scores": {"dice": 0.85123}})
     assert text == "About: A net.\nScores: Dice 0.851\nLicense: Apache-2.0"
-
-
-def test_preferences_fall_back_to_their_defaults():
-    assert choices.preference("no such preference", "auto") == "auto"
 
 
 def test_manifests_are_read_for_a_preference_only_once_one_was_changed(monkeypatch, tmp_path):
@@ -81,3 +73,17 @@ def test_the_cache_of_the_preferences_is_followed_and_a_variable_goes_first(monk
     choices.use_folders()
     assert catalogue.cache_folder() == Path("/mine")
     catalogue.use_folder(None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.2, "3 s"), (60.0, "1 min 0 s"), (185.7, "3 min 5 s"), (3599.9, "59 min 59 s"), (7400.0, "2 h 3 min")],
+)
+def test_a_time_that_goes_on_is_seen_to_go_on(seconds, text):
+    assert elapsed(seconds) == text
+
+
+def test_progress_is_a_stage_a_count_and_a_time():
+    assert so_far(Progress("Reading"), 0.2) == "Reading"
+    assert so_far(Progress("Network", 3, 12), 65.0) == "Network (3 of 12), 1 min 5 s"
+    assert so_far(Progress("Network", 0, 1), 2.0) == "Network, 2 s"

@@ -105,10 +105,6 @@ def test_ranges_and_units_come_from_the_annotations(form):
     assert (rest.label, rest.unit) == ("Rest", "min")
 
 
-def test_tooltips_are_the_docstrings(form):
-    assert form.controls["sugar"].toolTip() == "Share of sugar."
-
-
 def test_rare_options_are_folded_away_and_the_keyboard_unfolds_them(form, qtbot):
     assert form.controls["shape"].isVisible()
     assert not form.controls["sugar"].isVisible()

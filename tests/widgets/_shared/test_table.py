@@ -59,13 +59,6 @@ def test_names_differ_at_every_width(table, width):
     assert len(tissues) == 4
 
 
-def test_whole_names_where_there_is_room(table):
-    table.resize(900, 400)
-    assert "L Cerebral-White-Matter" in drawn(table)
-    header = table.horizontalHeader()
-    assert sum(header.sectionSize(one) for one in range(header.count())) == table.viewport().width()
-
-
 def test_a_narrow_table_scrolls_to_its_last_column(table, qtbot):
     table.resize(200, 400)
     bar = table.horizontalScrollBar()
@@ -154,12 +147,3 @@ def test_a_click_beside_a_check_box_picks_nothing(fruit, qtbot):
     assert picked == []
     states = [fruit.model().index(row, 0).data(Qt.ItemDataRole.CheckStateRole) for row in range(3)]
     assert states == [Qt.CheckState.Checked, Qt.CheckState.PartiallyChecked, Qt.CheckState.Unchecked]
-
-
-def test_a_row_selected_by_code_is_not_picked(fruit):
-    picked = []
-    fruit.picked.connect(lambda *row: picked.append(row))
-    fruit.select(fruit.rows[2])
-    assert [row[0] for row in fruit.selected()] == ["fig"]
-    fruit.select(None)
-    assert fruit.selected() == [] and picked == []

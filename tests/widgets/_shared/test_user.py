@@ -36,12 +36,6 @@ def test_a_broken_file_is_as_good_as_none(file, text):
     assert user.recall("segment") == {"model": "a"}
 
 
-def test_without_a_settings_file_nothing_is_kept(monkeypatch):
-    monkeypatch.setattr(user, "_path", lambda: None)
-    user.remember("segment", {"model": "a"})
-    assert user.recall("segment") == {}
-
-
 @pytest.fixture
 def notices():
     heard = []

@@ -7,14 +7,13 @@ import time
 import numpy as np
 import pytest
 from napari.layers import Image, Labels
-from qtpy.QtCore import QPoint, Qt
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.jobs import Progress, Stopped, stoppable
 from napari_synthseg.volume import Volume, resample_labels_to
 from napari_synthseg.widgets.evaluate.model import COLORS, is_errors
 from napari_synthseg.widgets.evaluate.widget import CHANGED, EDITED, GONE, NO_LAYERS, RESAMPLED, SAME
-from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from tests.widgets.evaluate.conftest import GEOMETRY, SHAPE, found_array, layer, true_array
 
 LEFT = Qt.MouseButton.LeftButton
@@ -28,10 +27,6 @@ def column(widget, number) -> list[str]:
 def click_row(qtbot, widget, row, number=1) -> None:
     table = widget.results.table
     qtbot.mouseClick(table.viewport(), LEFT, pos=table.visualRect(table.model().index(row, number)).center())
-
-
-def press_box(qtbot, box) -> None:
-    qtbot.mouseClick(box, LEFT, pos=QPoint(8, box.height() // 2))
 
 
 def evaluate(qtbot, widget) -> None:
@@ -72,21 +67,6 @@ def test_the_same_layer_twice_or_one_alone_cannot_be_compared(made, viewer):
     viewer.add_layer(layer(true_array(), "again"))
     viewer.add_layer(layer(found_array(), "and again"))
     assert widget.run.isEnabled()
-
-
-def test_selecting_a_layer_chooses_nothing(made, viewer):
-    widget = made()
-    for name in ("manual", "ours"):
-        viewer.layers.selection.active = viewer.layers[name]
-        assert [one.name for one in widget.pair.layers()] == ["ours", "manual"]
-
-
-def test_a_flat_layer_is_refused_in_a_sentence(made, viewer):
-    widget = made()
-    viewer.add_labels(np.ones((5, 5), np.uint8), name="flat")
-    widget.pair.pred.set_layer(viewer.layers["flat"])
-    assert 'Layer "flat" is 2D' in widget.pair.hint.text()
-    assert not widget.run.isEnabled()
 
 
 # What is found
@@ -135,44 +115,15 @@ def test_evaluating_again_replaces_the_layer_of_errors(evaluated, viewer, qtbot)
     assert column(evaluated, 1) == ["1.000"] * 3
 
 
-def test_without_the_box_no_layer_is_added(made, viewer, qtbot):
-    widget = made()
-    press_box(qtbot, widget.errors)
-    evaluate(qtbot, widget)
-    assert not errors_in(viewer) and widget.results.isVisible()
-
-
 # Going there
 
 
-def test_a_click_shows_the_worst_slice_and_the_structure_alone(evaluated, viewer, qtbot):
+def test_a_click_shows_the_worst_slice_and_selects_the_structure(evaluated, viewer, qtbot):
     click_row(qtbot, evaluated, 1)  # left: slice 5 is missed, and slice 4 of the right side is added: 12 voxels each
     assert viewer.dims.point[0] in (GEOMETRY["translate"][0] + 2 * 4, GEOMETRY["translate"][0] + 2 * 5)
     click_row(qtbot, evaluated, 0)
     assert viewer.dims.point[0] == GEOMETRY["translate"][0] + 2 * 11
-    for name in ("ours", "manual"):
-        assert viewer.layers[name].selected_label == 16
-        assert viewer.layers[name].show_selected_label
-    press_box(qtbot, evaluated.results.alone)
-    assert not any(viewer.layers[name].show_selected_label for name in ("ours", "manual"))
-    press_box(qtbot, evaluated.results.alone)
-    assert viewer.layers["ours"].show_selected_label
-
-
-def test_errors_of_the_chosen_structure_are_shown_alone(evaluated, viewer, qtbot):
-    (errors,) = errors_in(viewer)
-    everything = errors.data.copy()
-    click_row(qtbot, evaluated, 2)  # the right one, a slice of which was given to the left one
-    assert np.count_nonzero(errors.data) == 12 and np.all(errors.data[4, 2:6, 6:9] == 1)
-    click_row(qtbot, evaluated, 1)
-    assert np.all(errors.data[4, 2:6, 6:9] == 2) and np.all(errors.data[5, 2:6, 1:4] == 1)
-    assert np.count_nonzero(errors.data) == 24
-    press_box(qtbot, evaluated.results.alone)
-    assert np.array_equal(errors.data, everything)
-    viewer.layers.remove(errors)
-    press_box(qtbot, evaluated.results.alone)
-    click_row(qtbot, evaluated, 0)
-    assert viewer.layers["ours"].selected_label == 16
+    assert all(viewer.layers[name].selected_label == 16 for name in ("ours", "manual"))
 
 
 def test_the_slice_is_across_the_axis_that_is_not_on_the_canvas(evaluated, viewer, qtbot):
@@ -182,17 +133,6 @@ def test_the_slice_is_across_the_axis_that_is_not_on_the_canvas(evaluated, viewe
     viewer.dims.ndisplay = 3
     click_row(qtbot, evaluated, 0)
     assert viewer.dims.point[0] == GEOMETRY["translate"][0] + 2 * 11
-
-
-def test_what_was_shown_before_comes_back(evaluated, viewer, qtbot):
-    click_row(qtbot, evaluated, 0)
-    evaluated.close_down()
-    assert np.count_nonzero(errors_in(viewer)[0].data) == 40
-    assert not viewer.layers["ours"].show_selected_label
-    click_row(qtbot, evaluated, 0)
-    ours = viewer.layers["ours"]
-    viewer.layers.remove(ours)
-    assert not ours.show_selected_label
 
 
 # Saving
@@ -224,24 +164,6 @@ def test_layers_on_other_grids_are_brought_together(made, viewer, qtbot):
     assert column(widget, 1) == [f"{x:.3f}" for x in (2 * 36 / 84, 2 * 36 / 96, 2 * 36 / 84)]
     assert widget.results.note.text() == RESAMPLED
     assert errors_in(viewer)[0].data.shape == SHAPE
-
-
-def test_the_same_grid_in_another_order_is_not_resampled(made, viewer, qtbot):
-    affine = np.diag([1, 1.5, 2, 1.0])
-    affine[:3, 3] = 5, -7, -9
-    array, kwargs = volume_to_layer(Volume(true_array().transpose(2, 1, 0)[::-1], affine @ _flip(SHAPE[2])))
-    viewer.add_layer(Labels(array, name="file", **kwargs))
-    widget = made()
-    widget.pair.truth.set_layer(viewer.layers["manual"])
-    evaluate(qtbot, widget)
-    assert widget.results.note.text() == ""
-    assert column(widget, 1) == ["1.000"] * 3
-
-
-def _flip(count: int) -> np.ndarray:
-    flip = np.diag([-1.0, 1, 1, 1])
-    flip[0, 3] = count - 1
-    return flip
 
 
 def test_layers_of_other_places_are_refused_in_a_sentence(made, viewer, qtbot):
@@ -309,19 +231,6 @@ def test_a_layer_or_widget_removed_meanwhile_stops_it(made, viewer, qtbot, name)
     assert widget.results.isHidden() and not errors_in(viewer)
 
 
-def test_putting_labels_on_another_grid_can_be_stopped():
-    """In the middle of the resampling, which has no report of its own."""
-    volume = Volume(true_array(), np.eye(4))
-    asked = []
-
-    def should_stop() -> bool:
-        asked.append(True)
-        return len(asked) > 2
-
-    with stoppable(should_stop), pytest.raises(Stopped):
-        resample_labels_to(volume, (300, 300, 300), np.diag([0.1, 0.1, 0.1, 1]))
-
-
 def test_renamed_and_edited_meanwhile(made, viewer, qtbot):
     from napari_synthseg.widgets.evaluate.model import compare_layers
 
@@ -356,3 +265,16 @@ def test_the_table_stays_while_one_layer_lives(evaluated, viewer, qtbot):
     assert evaluated.results.note.text() == GONE
     viewer.layers.remove(viewer.layers["ours"])
     assert evaluated.results.isHidden() and evaluated.results.table.rows == []
+
+
+def test_putting_labels_on_another_grid_can_be_stopped():
+    """In the middle of the resampling, which has no report of its own."""
+    volume = Volume(true_array(), np.eye(4))
+    asked = []
+
+    def should_stop() -> bool:
+        asked.append(True)
+        return len(asked) > 2
+
+    with stoppable(should_stop), pytest.raises(Stopped):
+        resample_labels_to(volume, (300, 300, 300), np.diag([0.1, 0.1, 0.1, 1]))

@@ -13,7 +13,6 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import (
     copied_geometry,
-    has_length_units,
     layer_problem,
     layer_scan,
     layer_to_volume,
@@ -58,12 +57,6 @@ def test_an_oblique_scan_is_shown_straight_with_its_centre_in_place():
     middle = (np.array(scan.data.shape) - 1) / 2
     world = layer.data_to_world(middle[::-1])
     np.testing.assert_allclose(world[::-1], (scan.affine @ [*middle, 1])[:3], atol=1e-9)
-
-
-def test_our_layers_are_in_millimetres_and_named_axes():
-    layer = scan_layer()
-    assert [str(unit) for unit in layer.units] == ["millimeter"] * 3
-    assert layer.axis_labels == ("S", "A", "R")
 
 
 def test_a_layer_moved_in_napari_moves_its_volume():
@@ -158,11 +151,6 @@ def test_units_of_length_become_millimetres():
     assert np.allclose(got.affine[:3, 3], (0, 0, 1))
 
 
-def test_pixels_are_not_a_length():
-    assert not has_length_units(Image(np.zeros((4, 4, 4))))
-    assert has_length_units(scan_layer())
-
-
 @pytest.mark.parametrize(
     ("layer", "word"),
     [
@@ -194,15 +182,6 @@ def test_the_volume_shown_is_found_beside_a_series_of_other_steps():
     assert (shown_volume(slow, viewer.dims), shown_volume(counted, viewer.dims)) == (2, 4)
     viewer.dims.set_current_step(0, 29)
     assert shown_volume(slow, viewer.dims) == 5
-
-
-def test_a_series_needs_a_step():
-    layer = Image(np.stack([np.zeros((4, 5, 6)), np.ones((4, 5, 6))]), name="series")
-    with pytest.raises(InputError, match="2 volumes"):
-        layer_to_volume(layer)
-    got = layer_to_volume(layer, step=1)
-    assert got.data.shape == (6, 5, 4)
-    assert got.data.min() == 1
 
 
 def test_a_lazy_layer_is_computed_only_when_read():

@@ -1,4 +1,4 @@
-"""Files open as layers that lie where they are, with names and colours where they are label maps."""
+"""Files and sample data open as layers that lie where they are, with names and colors where they are label maps."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from napari.layers import Labels, Layer, _layer_actions
+from napari.layers import Image, Labels, Layer, _layer_actions
 
+from benchmarks.phantom import head_phantom
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import LabelName, write_labels, write_volume
 from napari_synthseg.volume import Volume, to_canonical
+from napari_synthseg.widgets.layers import reader as samples
 from napari_synthseg.widgets.layers.geometry import (
     MEASURED,
     METADATA_KEY,
@@ -19,7 +21,13 @@ from napari_synthseg.widgets.layers.geometry import (
     layer_to_volume,
     volume_to_layer,
 )
-from napari_synthseg.widgets.layers.labels_layer import QUALITY, VOLUME, labels_kwargs
+from napari_synthseg.widgets.layers.labels_layer import (
+    QUALITY,
+    VOLUME,
+    label_features,
+    labels_array,
+    labels_kwargs,
+)
 from napari_synthseg.widgets.layers.reader import contrast_limits, get_reader
 from napari_synthseg.widgets.layers.writer import save_labels
 from tests.widgets.builders import AFFINES, half_labels, volume
@@ -103,14 +111,6 @@ def test_an_empty_mask_opens_as_labels_to_paint_in(tmp_path):
     assert not layer.data.any()
 
 
-def test_a_few_single_voxels_are_labels(tmp_path):
-    spots = np.zeros((20, 20, 20), np.uint8)
-    spots[3, 4, 5] = spots[10, 11, 13] = 1
-    nib.save(nib.Nifti1Image(spots, AFFINES["RAS"]), tmp_path / "microbleeds.nii.gz")
-    (layer,) = opened(tmp_path / "microbleeds.nii.gz")
-    assert isinstance(layer, Labels)
-
-
 def test_values_that_are_not_finite_stay(tmp_path):
     """A statistical map is NaN outside the brain."""
     data = np.full((6, 6, 6), np.nan, np.float32)
@@ -155,11 +155,6 @@ def test_what_is_not_ours_is_left_to_others(tmp_path):
     assert get_reader(str(tmp_path / "folder")) is None
 
 
-def test_a_folder_with_dicom_files_is_ours(tmp_path):
-    (tmp_path / "1").write_bytes(bytes(128) + b"DICM")
-    assert get_reader(str(tmp_path)) is not None
-
-
 def test_contrast_limits_leave_the_brightest_voxels_out():
     array = np.zeros((20, 20, 20), np.float32)
     array[5:15] = np.linspace(0, 100, 20)
@@ -195,3 +190,43 @@ def test_volumes_of_a_table_that_is_no_longer_of_these_labels_are_counted(tmp_pa
     (again,) = saved_and_opened(labelled({17: 90_000.0, 53: 10.0}), tmp_path / "a.nii.gz")
     assert list(again.features[VOLUME][1:]) == [2.048, 2.048]
     assert again.metadata[METADATA_KEY][MEASURED] == VOXELS
+
+
+@pytest.fixture
+def small_head(monkeypatch):
+    monkeypatch.setattr(samples, "bundled_label_map", lambda: head_phantom(spacing=6.0))
+
+
+def test_mni152_without_nilearn_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(samples.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(InputError, match="pip install"):
+        samples.mni152()
+
+
+def test_the_bundled_label_map_is_a_whole_head():
+    values = set(np.unique(samples.bundled_label_map().data[::2, ::2, ::2]))
+    assert {2, 3, 41, 42, 17, 53, 16} <= values
+
+
+def test_a_synthetic_head_is_an_image_with_its_labels_hidden(small_head):
+    labels, image = [Layer.create(*data) for data in samples.synthetic_head(seed=3)]
+    assert isinstance(image, Image)
+    assert image.name == "Synthetic head 3"
+    assert not labels.visible
+    assert labels.data.shape == image.data.shape
+    assert np.ptp(image.data) > 0
+
+
+def test_features_tie_values_to_names_and_volumes():
+    table = label_features([17, 53], {17: 3912.34})
+    assert list(table["index"]) == [0, 17, 53]
+    assert list(table["name"]) == ["Background", "Left-Hippocampus", "Right-Hippocampus"]
+    assert list(table["side"]) == ["", "left", "right"]
+    assert table[VOLUME][1] == 3.912
+    assert np.isnan(table[VOLUME][2])
+
+
+def test_label_arrays_have_room_for_new_labels():
+    assert labels_array(np.array([[0, 60]], np.uint8)).dtype == np.uint16
+    assert labels_array(np.array([[0, 70_000]])).dtype == np.int32
+    assert labels_array(np.array([[0.0, 2.0]])).tolist() == [[0, 2]]

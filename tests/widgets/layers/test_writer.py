@@ -78,27 +78,6 @@ def test_types_stay_those_of_the_file(tmp_path, dtype):
     assert np.array_equal(np.asarray(out.dataobj), data)
 
 
-def test_the_scaling_of_the_source_is_not_applied_twice(tmp_path):
-    source = nib.Nifti1Image(volume().data, AFFINES["RAS"])  # its header multiplies
-    source.header.set_data_dtype(np.int16)
-    source.header.set_slope_inter(0.5, -30)
-    nib.save(source, tmp_path / "scan.nii")
-    (layer,) = opened(tmp_path / "scan.nii")
-    assert np.array_equal(written(tmp_path, layer).get_fdata(), volume().data * 0.5 - 30)
-
-
-def test_integers_stay_integers_over_a_scaled_header(tmp_path):
-    source = nib.Nifti1Image(volume().data, AFFINES["RAS"])
-    source.header.set_data_dtype(np.int16)
-    source.header.set_slope_inter(2, 10)
-    nib.save(source, tmp_path / "scan.nii")
-    (layer,) = opened(tmp_path / "scan.nii")
-    layer.data = np.arange(layer.data.size, dtype=np.uint16).reshape(layer.data.shape)
-    out = written(tmp_path, layer)
-    assert out.get_data_dtype() == np.uint16
-    assert set(out.get_fdata().ravel()) == set(range(layer.data.size))
-
-
 def test_an_edited_label_map_keeps_type_and_grid(tmp_path):
     nib.save(nib.Nifti1Image(half_labels(volume("LIA")).data.astype(np.int32), AFFINES["LIA"]), tmp_path / "a.nii")
     (layer,) = opened(tmp_path / "a.nii")
@@ -116,14 +95,6 @@ def test_labels_are_written_with_the_names_of_their_layer(tmp_path):
     )
     written(tmp_path, layer)
     assert "7\tMy area\t#" in (tmp_path / "out.tsv").read_text()
-
-
-def test_labels_do_not_replace_a_table_of_another_kind(tmp_path):
-    (tmp_path / "out.tsv").write_text("participant_id\tage\n")
-    layer = Labels(np.full((3, 4, 5), 7, np.uint8))
-    with pytest.raises(SaveError, match=r"out\.tsv exists and is no table of labels"):
-        written(tmp_path, layer)
-    assert [path.name for path in tmp_path.iterdir()] == ["out.tsv"]
 
 
 @pytest.mark.parametrize(

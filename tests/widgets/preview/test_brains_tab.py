@@ -39,16 +39,6 @@ def test_draw_shows_a_scan_and_its_labels_where_the_map_lies(brains, viewer):
     assert set(np.unique(viewer.layers["Synthetic labels"].data)) <= {0, 2, 3, 17, 41, 42, 53}
 
 
-def test_draw_takes_another_seed(brains, qtbot):
-    seeds = {brains.seed.value()}
-    for _ in range(3):
-        click(qtbot, brains.draw)
-        seeds.add(brains.seed.value())
-    settle(qtbot, brains)
-    assert len(seeds) > 1
-    assert record(brains)["seed"] == brains.seed.value()
-
-
 @pytest.mark.parametrize(("prior", "high", "fields"), [
     ("bias_std", 1.5, {"bias_std"}),
     ("velocity_std", 8, {"velocity_std"}),
@@ -138,13 +128,6 @@ def test_label_steps_show_labels_alone_and_the_last_one_both(brains, viewer, qtb
     assert (scan.visible, labels.visible) == (True, True)
 
 
-def test_the_slices_are_as_thick_as_they_are_acquired(brains, qtbot):
-    brains.form.set_values({"slice_spacing_mm": (4.0, 4.0), "slice_direction": 2})
-    click(qtbot, brains.stepper.buttons["e"])
-    settle(qtbot, brains)
-    np.testing.assert_allclose(brains.pair.image.scale, (4, 1, 1))
-
-
 def test_a_deleted_layer_comes_back_only_when_asked(brains, viewer, qtbot):
     brains.form.rows["bias_std"].control.high.setValue(1.0)
     viewer.layers.remove("Synthetic scan")
@@ -162,12 +145,6 @@ def test_a_map_that_cannot_be_used_is_one_sentence(viewer, open_widget, qtbot):
     click(qtbot, tab.draw)
     qtbot.waitUntil(lambda: "empty" in tab.status.text())
     assert not tab.redrawer.running
-
-
-def test_a_preset_is_taken(brains, qtbot):
-    brains.preset.setCurrentText("no-deformation")
-    settle(qtbot, brains)
-    assert record(brains)["rotation_deg"] == (0.0, 0.0, 0.0)
 
 
 def test_class_priors_are_read_for_one_contrast(brains, qtbot, tmp_path, monkeypatch):
@@ -296,28 +273,3 @@ def test_a_record_of_another_label_map_is_one_sentence(brains, viewer, qtbot, tm
 def test_python_is_copied(brains):
     brains.copy_recipe(python=True)
     assert "run(synthesize_files(Path('blocks.nii.gz'), Path('synthetic'), options))" in QApplication.clipboard().text()
-
-
-def test_choices_are_remembered(open_widget, monkeypatch):
-    kept: dict = {}
-    monkeypatch.setattr("napari_synthseg.widgets.preview.page.remember", lambda face, new: kept.update(new))
-    widget = open_widget()
-    widget.brains.preset.setCurrentText("fast")
-    widget.brains.form.set_unfolded(["Labels"])
-    widget.close()
-    assert kept["preset"] == "fast"
-    monkeypatch.setattr("napari_synthseg.widgets.preview.page.recall", lambda face: kept)
-    again = open_widget().brains
-    assert again.preset.currentText() == "fast"
-    assert again.form.priors() == preset("fast")
-    assert again.form.unfolded() == ["Labels"]
-
-
-def test_closing_in_the_middle_ends_the_thread(viewer, open_widget, qtbot):
-    widget = open_widget()
-    click(qtbot, widget.brains.draw)
-    qtbot.wait(50)
-    widget.close()
-    qtbot.waitUntil(lambda: not widget.brains.redrawer.running)
-    qtbot.wait(100)
-    assert len(viewer.layers) == 0

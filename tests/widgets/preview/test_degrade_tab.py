@@ -41,19 +41,6 @@ def test_draw_puts_a_degraded_scan_onto_the_scan(degrade, viewer):
     assert not np.array_equal(worse.data, scan.data)
 
 
-def test_its_own_scan_is_not_offered(degrade):
-    assert [degrade.scan.itemText(row) for row in range(degrade.scan.count())] == ["scan"]
-
-
-def test_before_and_after_are_one_button(degrade, viewer, qtbot):
-    scan, worse = viewer.layers["scan"], viewer.layers["Degraded scan"]
-    click(qtbot, degrade.before)
-    assert (scan.visible, worse.visible) == (True, False)
-    assert degrade.before.text() == "Show after"
-    click(qtbot, degrade.before)
-    assert worse.visible
-
-
 def test_labels_move_along(degrade, viewer, qtbot):
     layer = viewer.layers["scan"]
     values = np.zeros(layer.data.shape, int)
@@ -71,16 +58,6 @@ def test_the_scan_deleted_while_it_draws(degrade, viewer, qtbot):
     settle(qtbot, degrade)
     assert not degrade.draw.isEnabled()
     assert "Open a scan" in degrade.status.text()
-
-
-def test_it_is_saved(degrade, qtbot, tmp_path, monkeypatch):
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
-    click(qtbot, degrade.save)
-    qtbot.waitUntil(lambda: "Saved" in degrade.status.text())
-    stem = f"scan_{degrade.seed.value():04d}"
-    saved = read_volume(tmp_path / f"{stem}_image.nii.gz")
-    assert saved.shape == tuple(reversed(degrade.pair.image.data.shape))
-    assert (tmp_path / f"{stem}_record.json").is_file()
 
 
 def test_the_command_line_is_copied(degrade):
@@ -102,3 +79,13 @@ def test_samples_are_degraded_versions_of_the_scan(degrade, qtbot):
     assert [table.model().index(row, 0).data() for row in range(2)] == ["3", "4"]
     one, other = (degrade.samples._samples[seed] for seed in (3, 4))
     assert one.picture.dtype == np.uint8 and one.summary != other.summary
+
+
+def test_it_is_saved(degrade, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(tmp_path))
+    click(qtbot, degrade.save)
+    qtbot.waitUntil(lambda: "Saved" in degrade.status.text())
+    stem = f"scan_{degrade.seed.value():04d}"
+    saved = read_volume(tmp_path / f"{stem}_image.nii.gz")
+    assert saved.shape == tuple(reversed(degrade.pair.image.data.shape))
+    assert (tmp_path / f"{stem}_record.json").is_file()

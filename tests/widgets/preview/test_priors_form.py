@@ -24,15 +24,6 @@ def test_a_preset_is_shown_as_it_is(form, name):
     assert not any(row.differs for group in form.groups.values() for row in group.rows)
 
 
-def test_every_prior_of_another_preset_can_be_shown_as_changes(form):
-    form.set_values(preset("synthseg-plus").values)
-    assert form.priors() == preset("synthseg-plus")
-
-
-def test_groups_are_those_of_the_paper_in_its_order(form):
-    assert list(form.groups) == [group.title for group in preset("synthseg").groups()]
-
-
 def test_a_change_is_marked_and_counted(form, qtbot):
     form.groups["Spatial deformation"].set_unfolded(True)
     row = form.rows["rotation_deg"]
@@ -76,22 +67,11 @@ def test_an_optional_range_is_switched_on_and_off(form):
     assert form.priors() == preset("synthseg")
 
 
-def test_a_slice_direction_is_chosen(form):
-    form.rows["slice_direction"].control.setCurrentText("axial")
-    assert form.priors()["acquisition"].slice_direction == 2
-
-
 def test_another_preset_is_one_change(form, qtbot):
     heard = []
     form.changed.connect(lambda: heard.append(1))
     form.set_base(preset("no-deformation"))
     assert heard == [1]
-
-
-def test_every_control_has_a_tip(form):
-    for group in form.groups.values():
-        for row in group.rows:
-            assert row.name.toolTip() == row.field.tip
 
 
 def test_it_fits_a_narrow_dock(form):

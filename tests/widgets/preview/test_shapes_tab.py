@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
@@ -98,30 +96,6 @@ def test_an_open_scan_makes_room(viewer, open_widget, qtbot):
     assert viewer.layers["blocks"].visible
 
 
-def test_deleted_layers_come_back_only_when_asked(shapes, viewer, qtbot):
-    for name in NAMES:
-        viewer.layers.remove(name)
-    qtbot.wait(300)
-    assert len(viewer.layers) == 0
-    click(qtbot, shapes.draw)
-    settle(qtbot, shapes)
-    assert [layer.name for layer in viewer.layers] == NAMES
-
-
-def test_samples_are_shown_with_their_records(shapes, qtbot):
-    shapes.sheet.set_unfolded(True)
-    shapes.samples.count.setValue(3)
-    click(qtbot, shapes.samples.draw)
-    table = shapes.samples.table
-    qtbot.waitUntil(lambda: table.model().rowCount() == 3 and not shapes._sampling.running)
-    assert [table.model().index(row, 0).data() for row in range(3)] == ["3", "4", "5"]
-    assert table.columns[1].header == "Module" and "SynthFM" in table.columns[1].tip
-    cell = table.visualRect(table.model().index(2, 0)).center()
-    qtbot.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=cell)
-    settle(qtbot, shapes)
-    assert shapes.seed.value() == record(shapes)["seed"] == 5
-
-
 def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, monkeypatch):
     shapes.preset.setCurrentText("mr")
     shapes.form.set_values({"objects": (3.0, 4.0)})
@@ -141,17 +115,6 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
     assert made == {name: (tmp_path / "saved" / name).read_bytes() for name in made}
     shapes.copy_recipe(python=True)
     assert "SynthesizeShapesOptions(preset='mr', prior=('objects=3,4',)" in QApplication.clipboard().text()
-
-
-def test_a_record_is_opened(shapes, qtbot, tmp_path, monkeypatch):
-    words = ["--preset", "xray", "--prior", "acquired_px=96,96", "nested=1", "--seed", "8", "--side", "128"]
-    assert main(["synthesize-shapes", "-o", str(tmp_path), *words]) == 0
-    open_file(shapes, tmp_path / "xray_0008_record.json", monkeypatch)
-    settle(qtbot, shapes)
-    assert (shapes.preset.currentText(), shapes.seed.value()) == ("xray", 8)
-    assert shapes.form.rows["nested"].differs and not shapes.form.rows["walls"].differs
-    there = json.loads((tmp_path / "xray_0008_record.json").read_text())
-    assert json.loads(json.dumps(shapes.pair.image.metadata["synthesis"])) == there
 
 
 def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot, tmp_path, monkeypatch):

@@ -12,7 +12,6 @@ from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FOLDER, SourceChooser
 from napari_synthseg.widgets.preview.layers import MARK
-from napari_synthseg.widgets.preview.pictures import bundled
 from tests.widgets.preview.conftest import blocks, blocks_layer
 
 
@@ -83,25 +82,6 @@ def test_a_folder_is_chosen(chooser, monkeypatch, tmp_path):
     monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: str(tmp_path))
     pick(chooser, "Folder…")
     assert chooser.source().path == tmp_path
-
-
-def test_a_dialog_that_is_cancelled_changes_nothing(chooser, monkeypatch):
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *_: ("", ""))
-    heard = []
-    chooser.changed.connect(lambda: heard.append(1))
-    pick(chooser, "File…")
-    assert chooser.currentText() == "Bundled label map"
-    assert heard == []
-
-
-def test_a_flat_layer_is_refused_in_one_sentence(chooser, viewer):
-    viewer.add_layer(Labels(np.zeros((4, 4), int), name="flat"))
-    pick(chooser, "flat")
-    assert "2D" in chooser.problem()
-
-
-def test_the_bundled_map_has_a_file_that_recipes_can_name():
-    assert Path(bundled().path).is_file()
 
 
 def test_another_volume_of_a_series_is_another_source(qtbot, viewer):

@@ -18,11 +18,6 @@ def test_a_fresh_dock_is_no_wider_than_needed(open_widget):
     assert widget.sizeHint().width() <= 340
 
 
-def test_it_says_what_to_press_first(open_widget):
-    widget = open_widget()
-    assert "Press Draw" in widget.brains.status.text()
-
-
 def test_there_are_three_tabs_with_tips(open_widget):
     tabs = open_widget().tabs
     assert [tabs.tabText(index) for index in range(tabs.count())] == ["Brains", "Degrade a scan", "Shapes"]

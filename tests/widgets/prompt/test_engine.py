@@ -118,18 +118,6 @@ def test_an_image_that_cannot_be_read_is_said(engine):
         run(engine.answer(Question(picture(lazy), (None, None), Prompts(((1.0, 1.0),), (True,)), "small", "cpu")))
 
 
-def test_another_model_is_loaded_once(model):
-    from napari_synthseg.prompting import Session
-
-    made = []
-    engine = Engine(lambda name, device: made.append(name) or Session(model, device))
-    question = {"place": (None, None), "prompts": Prompts(), "device": "cpu"}
-    for name in ("a", "a", "b"):
-        run(engine.answer(Question(picture(noise(8, 8)), model=name, **question)))
-    assert made == ["a", "b"]
-    engine.close()
-
-
 def test_neighbours_are_inside_the_image():
     assert neighbours((3, None, None), 0, (8, 5, 5)) == ((4, None, None), (2, None, None))
     assert neighbours((0, None, None), 0, (8, 5, 5)) == ((1, None, None),)

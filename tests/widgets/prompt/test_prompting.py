@@ -35,7 +35,7 @@ def test_a_click_gives_the_thing_on_the_slice_that_is_shown(viewer, widget):
     click(widget, (3, *INSIDE_1))
     np.testing.assert_array_equal(mask_of(widget, 3), blobs()[3] == 1)
     assert mask_of(widget).sum() == (blobs()[3] == 1).sum()
-    outline = widget.prompting.work.pending.outline
+    outline = widget.prompting.work.outline
     assert outline in viewer.layers and outline.contour >= 1
     np.testing.assert_array_equal(outline.data, widget.prompting.work.draft.voxels)
     np.testing.assert_allclose(outline.extent.world, image.extent.world)
@@ -60,11 +60,11 @@ def test_a_box_gives_what_is_in_it_and_may_end_beside_the_image(viewer, widget):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
     widget.prompting.drag_box((2.0, 2.0), (8.0, 8.0))
-    assert widget.prompting.work.pending.box in viewer.layers
+    assert widget.prompting.work.box in viewer.layers
     widget.prompting.drop_box((-5.0, 10.0), (100.0, 100.0))
     settle(widget)
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 2)
-    assert len(widget.prompting.work.pending.box.data) == 1
+    assert len(widget.prompting.work.box.data) == 1
     widget.prompting.drop_box((3.0, 3.0), (3.2, 9.0))
     assert "less than a pixel" in widget.status.text()
 
@@ -117,7 +117,7 @@ def test_the_window_lives_while_an_image_is_encoded_and_clicks_wait(viewer, qtbo
     for world in (INSIDE_1, INSIDE_2, INSIDE_1):
         widget.prompting.click(world, outside=False)
     assert widget.prompting.asker.waiting == 3
-    assert len(widget.prompting.work.pending.points.data) == 3  # shown at once
+    assert len(widget.prompting.work.points.data) == 3  # shown at once
     qtbot.waitUntil(lambda: bool(make.log.seen))
     del ticks[:]
     qtbot.waitUntil(lambda: len(ticks) > 20)
@@ -131,16 +131,6 @@ def test_the_window_lives_while_an_image_is_encoded_and_clicks_wait(viewer, qtbo
     widget.close_down()
 
 
-def test_neighbours_are_encoded_ahead(viewer, widget, make):
-    viewer.add_image(blobs())
-    viewer.dims.set_point(0, 3)
-    widget.point.click()
-    click(widget, (3, *INSIDE_1))
-    (asked,) = [images for images in make.log.ahead if len(images) == 2]  # the other one is of the slice itself
-    for image, index in zip(asked, (4, 2), strict=True):
-        np.testing.assert_array_equal(image, blobs()[index])
-
-
 def test_undo_and_redo_of_clicks(viewer, widget):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
@@ -148,7 +138,7 @@ def test_undo_and_redo_of_clicks(viewer, widget):
     click(widget, INSIDE_2)
     widget.undo.click()
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 1)
-    assert len(widget.prompting.work.pending.points.data) == 1
+    assert len(widget.prompting.work.points.data) == 1
     widget.undo.click()
     assert not mask_of(widget).any() and not widget.undo.isEnabled()
     widget.redo.click()
@@ -174,7 +164,7 @@ def test_an_undo_before_the_answer_and_its_redo(viewer, qtbot):
     settle(widget)
     assert not mask_of(widget).any()
     assert "Encoding" not in widget.status.text()
-    widget.objects.redo()
+    widget.prompting.redo()
     settle(widget)
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 1)
     widget.close_down()
@@ -244,42 +234,10 @@ def test_the_outline_is_deleted(viewer, widget):
     viewer.add_image(blobs((20, 24)))
     widget.point.click()
     click(widget, INSIDE_1)
-    viewer.layers.remove(widget.prompting.work.pending.outline)
+    viewer.layers.remove(widget.prompting.work.outline)
     assert len(viewer.layers) == 1 and not widget.prompting.begun
     click(widget, INSIDE_2)
     np.testing.assert_array_equal(mask_of(widget), blobs((20, 24)) == 2)
-
-
-def test_the_points_are_deleted(viewer, widget):
-    viewer.add_image(blobs((20, 24)))
-    widget.point.click()
-    click(widget, INSIDE_1)
-    viewer.layers.remove(widget.prompting.work.pending.points)
-    click(widget, INSIDE_2)
-    assert len(widget.prompting.work.pending.points.data) == 2
-
-
-def test_the_image_gets_another_shape(viewer, widget):
-    image = viewer.add_image(blobs((20, 24)))
-    widget.point.click()
-    click(widget, INSIDE_1)
-    image.data = np.pad(blobs((20, 24)), 4)
-    click(widget, (10.0, 9.0))
-    np.testing.assert_array_equal(mask_of(widget), image.data == 1)
-
-
-def test_a_model_that_cannot_be_loaded(viewer, qtbot):
-    def make(model, device):
-        raise InputError("mobile_sam.pt is damaged: download it again.")
-
-    widget = PromptWidget(viewer, make)
-    qtbot.addWidget(widget)
-    viewer.add_image(blobs((20, 24)))
-    widget.prompting.switch(True)
-    click(widget, INSIDE_1)
-    says(widget, "damaged")
-    assert not widget.prompting.begun
-    widget.close_down()
 
 
 def test_an_answer_that_fails_leaves_what_was_answered(viewer, qtbot):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
@@ -75,15 +74,6 @@ def test_one_failure_stops_no_other(queue_of, qtbot):
     finish(qtbot, queue)
     assert queue.said == [("a", FAILED), ("b", DONE)]
     assert queue.runs[0].note == "It is constant."
-
-
-def test_a_layer_that_is_no_scan_fails_and_the_next_one_runs(queue_of, qtbot):
-    from napari.layers import Image
-
-    queue = queue_of(steps(1))
-    queue.add([Run(Image(np.zeros((4, 5)), name="flat"), {}), *runs("b")])
-    finish(qtbot, queue)
-    assert queue.said == [("flat", FAILED), ("b", DONE)]
 
 
 def test_one_that_runs_is_cancelled_and_the_next_one_starts(queue_of, qtbot):
@@ -164,12 +154,3 @@ def texts(shown: QueueList) -> list[tuple[str, ...]]:
 def press(qtbot, shown: QueueList, row: int, column: int) -> None:
     where = shown.visualRect(shown.model().index(row, column)).center()
     qtbot.mouseClick(shown.viewport(), Qt.MouseButton.LeftButton, pos=where)
-
-
-def test_a_new_queue_starts_with_an_empty_list(queue_of, qtbot):
-    queue = queue_of(steps(1))
-    queue.add(runs("a", "b"))
-    finish(qtbot, queue)
-    queue.add(runs("c"))
-    assert [run.layer.name for run in queue.runs] == ["c"]
-    finish(qtbot, queue)

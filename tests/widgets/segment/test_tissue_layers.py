@@ -77,13 +77,6 @@ def test_classes_have_the_names_colours_and_volumes_of_tissues(viewer, open_widg
     np.testing.assert_allclose(255 * np.asarray(grey.get_color(2))[:3], anatomy.color(3), atol=0.5)
 
 
-def test_maps_are_only_added_when_asked_for(viewer, open_widget, qtbot):
-    widget = open_widget(with_tissues())
-    viewer.add_layer(scan_layer())
-    press(qtbot, widget)
-    assert maps_in(viewer) == [] and len(viewer.layers) == 2
-
-
 def test_maps_give_way_with_their_result_unless_edited(viewer, open_widget, qtbot):
     widget = open_widget(with_tissues())
     asking(widget)

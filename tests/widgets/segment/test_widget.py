@@ -25,13 +25,6 @@ def test_without_a_scan_it_says_what_to_do(open_widget):
     assert "Open a scan" in widget.hint.text()
 
 
-def test_a_layer_that_is_no_scan_is_refused_in_one_sentence(viewer, open_widget):
-    widget = open_widget()
-    viewer.add_image(np.zeros((5, 6)), name="flat")
-    assert not widget.run.isEnabled()
-    assert "2D" in widget.hint.text()
-
-
 def test_a_layer_without_unit_is_taken_and_remarked_on(viewer, open_widget):
     widget = open_widget()
     viewer.add_image(np.zeros((5, 6, 7)), scale=(2, 1, 1))
@@ -81,19 +74,6 @@ def test_saved_labels_have_the_space_units_and_notes_of_the_scan_s_file(
     assert set(np.unique(saved.dataobj)) == {0, 17, 53}
 
 
-def test_the_table_is_filled_and_the_warnings_are_shown(viewer, open_widget, qtbot):
-    widget = open_widget(steps(warnings=("The brain is small.",)))
-    viewer.add_layer(scan_layer())
-    click(qtbot, widget.run)
-    qtbot.waitUntil(lambda: not widget.volumes.isHidden())
-    assert [row.name for row in widget.volumes.table.structures] == [
-        "Brain-Stem",
-        "Left-Hippocampus",
-        "Right-Hippocampus",
-    ]
-    assert widget.volumes.warnings.text() == "The brain is small."
-
-
 def test_the_choices_reach_the_pipeline_in_another_thread(viewer, open_widget, qtbot):
     fake = steps()
     widget = open_widget(fake)
@@ -132,15 +112,6 @@ def test_removing_the_scan_stops_the_run(viewer, open_widget, qtbot):
     viewer.layers.remove(image)
     qtbot.waitUntil(lambda: not widget.queue.busy)
     assert len(viewer.layers) == 0
-
-
-def test_another_removed_layer_does_not_stop_the_run(viewer, open_widget, qtbot):
-    widget = open_widget(steps(5, seconds=0.05))
-    other = viewer.add_layer(scan_layer(name="other"))
-    viewer.add_layer(scan_layer())
-    click(qtbot, widget.run)
-    viewer.layers.remove(other)
-    qtbot.waitUntil(lambda: bool(labels_in(viewer)))
 
 
 def test_removing_the_result_empties_the_table(viewer, open_widget, qtbot):

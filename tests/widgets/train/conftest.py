@@ -49,9 +49,9 @@ def open_widget(qtbot, viewer):
         runs.stop(run)
     for widget in opened:
         widget.close_down()
-        widget.actions.commands.stop_all()
-        for commands in (widget.actions.commands, widget.actions.starting, widget.actions.here):
-            qtbot.waitUntil(lambda commands=commands: not commands.busy)
+        for job in list(widget.jobs):
+            job.stop()
+        qtbot.waitUntil(lambda widget=widget: not widget.jobs)
         widget.close()
         widget.deleteLater()
     qtbot.waitUntil(lambda: not any(runs.is_active(run) for run in going))

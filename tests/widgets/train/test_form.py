@@ -18,7 +18,7 @@ from napari_synthseg.volume import to_canonical
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
 from napari_synthseg.widgets.train import new_run_model as presets
 from napari_synthseg.widgets.train.new_run import NewRunPage
-from napari_synthseg.widgets.train.new_run_model import LABELS, PAIRS, SCANS, data_fields, make_run
+from napari_synthseg.widgets.train.new_run_model import make_run
 from napari_synthseg.widgets.train.recipe_form import LAYERS
 from tests.widgets.builders import box_of, half_labels, scan_layer, volume
 
@@ -58,34 +58,6 @@ def test_a_run_has_another_name_than_the_weights_that_are_shipped(page):
     page.form.form.rows["name"].set_value("other")
     page.form.form.reset.click()
     assert page.form.form.values()["name"] == "my-synthseg-fast"
-
-
-def test_how_many_steps_are_usual_is_shown_and_follows_the_options(page):
-    form = page.form.form
-    steps, row = form.controls["steps"], form.rows["steps"]
-    assert row.value() is None and steps.text() == "40,000 (as usual)"
-    form.rows["preset"].set_value("paper")
-    assert row.value() is None and steps.text() == "300,000 (as usual)"
-    row.set_value(60)
-    assert row.value() == 60 and steps.text() == "60"
-    page.recipe.setCurrentIndex(page.recipe.findData("robust"))
-    form = page.form.form
-    stages = RECIPES["robust"].stages(RECIPES["robust"].options(label_maps="maps", out="out"))
-    shown = {name: form.controls[name].text() for name in ("steps_s1", "steps_d", "steps_s2")}
-    found = [int(text.partition(" ")[0].replace(",", "")) for text in shown.values()]
-    assert sum(found) == sum(stages.values()) and found[0] == stages["s1"]
-    form.rows["only"].set_value("d")
-    assert form.controls["steps_s1"].text() == "as usual"  # nothing of it is trained
-
-
-def test_what_data_an_option_means_is_told_by_its_words():
-    kinds = {name: {one.name: one.info.data for one in data_fields(RECIPES[name].options)} for name in RECIPES}
-    assert kinds["synthseg"] == {"label_maps": LABELS, "validation": PAIRS}
-    assert kinds["robust"]["labelled"] == PAIRS
-    assert kinds["synthfm"] == {}
-    for name, kind in (("finetune", PAIRS), ("pretrain", SCANS)):
-        if name in kinds:
-            assert kinds[name]["scans"] == kind and "labels" not in kinds[name]
 
 
 def test_bad_options_are_told_in_one_sentence_and_stay(page):
@@ -161,27 +133,26 @@ def test_a_duplicate_takes_the_data_of_the_first_along(page, viewer):
 def test_presets_are_options_that_the_recipe_takes(page, recipe, tmp_path):
     options = RECIPES[recipe].options
     page.recipe.setCurrentIndex(page.recipe.findData(recipe))
-    found = {one.name: one for one in presets.presets(options)}
-    assert {presets.TRY, presets.NIGHT} <= set(found)
+    assert {presets.TRY, presets.STANDARD} <= set(presets.presets(options))
     page.form.preset_buttons[presets.TRY].click()
     assert page.form.preset_buttons[presets.TRY].isChecked()
     changed = page.form.form.differences()
     assert sum(changed[name] for name in presets.step_fields(options)) <= presets.TRY_STEPS
+    page.form.preset_buttons[presets.STANDARD].click()
+    assert page.form.form.differences() == presets.presets(options)[presets.STANDARD]
 
 
-def test_the_steps_of_a_night_follow_from_what_was_measured():
-    assert presets.night_steps(100.0, 50) == 16_000
+def test_the_preset_that_the_options_are_is_marked(page):
+    buttons = page.form.preset_buttons
+    assert [name for name, one in buttons.items() if one.isChecked()] == [presets.STANDARD]
+    page.form.form.rows["preset"].set_value("paper")
+    page.form.form.rows["seed"].set_value(3)  # belongs to no preset
+    assert [name for name, one in buttons.items() if one.isChecked()] == [presets.PAPER]
+
+
+def test_a_longer_training_keeps_the_proportions_of_its_stages():
     options = RECIPES["robust"].options(label_maps="maps", out="out")
     stages = RECIPES["robust"].stages(options)
     scaled = presets.scaled(options, stages, 2 * sum(stages.values()))
     assert list(scaled) == ["steps_s1", "steps_d", "steps_s2"]
     assert sum(scaled.values()) == pytest.approx(2 * sum(stages.values()), rel=0.01)
-
-
-def test_defaults_are_not_called_a_night_before_one_is_measured(page):
-    night = page.form.preset_buttons[presets.NIGHT]
-    assert not night.isChecked()
-    night.click()
-    assert night.isChecked()
-    page.form.preset_buttons[presets.TRY].click()
-    assert not night.isChecked()

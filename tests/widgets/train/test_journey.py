@@ -120,9 +120,9 @@ def test_started_watched_paused_killed_taken_up_again_and_used(started, open_wid
     qtbot.addWidget(chooser)
     names = [card["name"] for card in chooser.cards]
     click(qtbot, again.runs.buttons.others["use"])
-    qtbot.waitUntil(lambda: again.actions.dialog is not None)
-    assert "never validated" in again.actions.dialog.informativeText()
-    click(qtbot, next(one for one in again.actions.dialog.buttons() if one.text() == "&Use"))
+    qtbot.waitUntil(lambda: again.dialog is not None)
+    assert "never validated" in again.dialog.informativeText()
+    click(qtbot, next(one for one in again.dialog.buttons() if one.text() == "&Use"))
     qtbot.waitUntil(lambda: not again.runs.card.isHidden())
     assert "tiny" in {card["name"] for card in chooser.cards} - set(names)
     assert "Segment brain" in again.runs.status.text()

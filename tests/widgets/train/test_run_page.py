@@ -7,7 +7,6 @@ import pytest
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
-from napari_synthseg.training import runs
 from napari_synthseg.training.engine.events import EventLog, save_picture
 from napari_synthseg.widgets._shared.choices import duration
 from napari_synthseg.widgets.train import curves as curves_module
@@ -17,20 +16,12 @@ from napari_synthseg.widgets.train.model import (
     parse_gpus,
     sample_interval,
     smoothed,
-    status_line,
 )
 from tests.widgets.train.builders import STRUCTURES, made, step, trained
 
 
 def shown(widget) -> dict[str, str]:
     return {name: label.text() for name, label in widget.runs.head.values.items()}
-
-
-def test_without_runs_it_says_what_to_do(open_widget, qtbot):
-    widget = open_widget()
-    widget.tabs.setCurrentWidget(widget.runs)
-    assert "New run" in widget.runs.empty.text()
-    assert not widget.runs.empty.isHidden() and widget.runs.about.isHidden()
 
 
 def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtbot, maps):
@@ -128,11 +119,11 @@ def test_delete_asks_first(open_widget, qtbot, maps):
     qtbot.waitUntil(page.buttons.others["delete"].isEnabled)
     for word, left in (("Cancel", True), ("Delete", False)):
         qtbot.mouseClick(page.buttons.others["delete"], Qt.MouseButton.LeftButton)
-        box = widget.actions.dialog
+        box = widget.dialog
         assert isinstance(box, QMessageBox) and "old" in box.text() and run.exists()
         button = next(one for one in box.buttons() if one.text().replace("&", "") == word)
         qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
-        qtbot.waitUntil(lambda: not widget.actions.commands.busy)
+        qtbot.waitUntil(lambda: not widget.jobs)
         assert run.exists() == left
     qtbot.waitUntil(lambda: page.about.isHidden())
 
@@ -163,11 +154,6 @@ def test_weights_that_score_badly_are_used_only_after_asking(maps, score, end, d
 def test_a_stage_is_short_enough_for_several_samples():
     assert sample_interval({"locate": 24, "refine": 36}) == 4
     assert sample_interval({"unet": 100_000}) == 25 and sample_interval({}) == 25 and sample_interval({"a": 1}) == 1
-
-
-def test_what_a_run_does_stands_in_its_row(maps):
-    seen = runs.Status("starting", "Reading scans, 7 of 20", started=1.0)
-    assert status_line(seen, {}, "organ", None).startswith("Reading scans, 7 of 20 · since")
 
 
 def test_duplicate_fills_the_form(open_widget, qtbot, maps):

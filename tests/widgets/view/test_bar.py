@@ -1,8 +1,6 @@
-"""The row of view buttons turns the viewer and follows it."""
+"""The row of view buttons, and the views as napari's commands and keys."""
 
 from __future__ import annotations
-
-import gc
 
 import numpy as np
 import pytest
@@ -12,7 +10,7 @@ from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.view import bar as view_bar
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.bar import EDGES, EdgeLetters, ViewBar
+from napari_synthseg.widgets.view.bar import EDGES, ViewBar
 from tests.widgets.builders import scan_layer
 
 LEFT = Qt.MouseButton.LeftButton
@@ -94,18 +92,6 @@ def test_a_flat_picture_has_no_letters(bar, viewer, qtbot):
     assert shown_letters(viewer) == ["A", "P", "R", "L"]
 
 
-def test_the_choice_of_letters_is_remembered(viewer, qtbot, monkeypatch):
-    kept = {}
-    monkeypatch.setattr(view_bar, "recall", lambda face: kept)
-    monkeypatch.setattr(view_bar, "remember", lambda face, choices: kept.update(choices))
-    first, second = ViewBar(viewer), None
-    qtbot.addWidget(first)
-    first.letters.click()
-    second = ViewBar(viewer)
-    qtbot.addWidget(second)
-    assert not second.letters.isChecked()
-
-
 def test_letters_go_with_the_last_bar(viewer, qtbot):
     bars = [ViewBar(viewer), ViewBar(viewer)]
     assert shown_letters(viewer) == ["P", "A", "R", "L"]  # napari's own camera: the front of the head is below
@@ -127,32 +113,54 @@ def test_a_window_closes_with_its_letters_on(window, qtbot):
     assert caught == []
 
 
-def test_there_are_no_letters_without_a_scan(bar, viewer):
-    viewer.layers.clear()
-    assert shown_letters(viewer) == []
-    viewer.add_layer(scan_layer())
-    assert len(shown_letters(viewer)) == 4
-
-
-def test_buttons_wait_for_a_scan(qtbot):
-    viewer = ViewerModel()
-    bar = ViewBar(viewer)
-    qtbot.addWidget(bar)
-    assert not bar.buttons["axial"].isEnabled()
-    viewer.add_layer(scan_layer())
-    assert bar.buttons["axial"].isEnabled()
-
-
-def test_the_viewer_outlives_no_letters(qtbot):
-    from weakref import ref
-
-    viewer = ViewerModel()
-    EdgeLetters.of(viewer)
-    alive = ref(viewer)
-    del viewer
-    gc.collect()
-    assert alive() is None
-
-
 def test_the_bar_stays_narrow(bar):
     assert bar.minimumSizeHint().width() <= 270
+
+
+@pytest.mark.parametrize(
+    ("command", "name"),
+    [
+        (view_bar.view_axial, view.AXIAL),
+        (view_bar.view_coronal, view.CORONAL),
+        (view_bar.view_sagittal, view.SAGITTAL),
+        (view_bar.view_3d, view.THREE_D),
+        (view_bar.view_whole, view.AXIAL),
+    ],
+)
+def test_a_command_shows_its_view(viewer, command, name):
+    command(viewer)
+    assert view.current_view(viewer) == (name, view.NEUROLOGICAL)
+
+
+def test_sides_are_swapped_and_stay_so_in_the_next_view(viewer):
+    view_bar.view_coronal(viewer)
+    view_bar.swap_sides(viewer)
+    assert view.current_view(viewer) == (view.CORONAL, view.RADIOLOGICAL)
+    view_bar.view_sagittal(viewer)
+    assert view.current_view(viewer) == (view.SAGITTAL, view.RADIOLOGICAL)
+    view_bar.swap_sides(viewer)
+    assert view.current_view(viewer) == (view.SAGITTAL, view.NEUROLOGICAL)
+
+
+def test_keys_do_not_take_what_is_bound_already(viewer):
+    pressed = []
+    viewer.bind_key("F7", lambda _: pressed.append("mine"))
+    view_bar.bind_view_keys(viewer)
+    view_bar.bind_view_keys(viewer)  # a second widget
+    by_name = {str(key): bound for key, bound in viewer.keymap.items()}
+    by_name["F7"](viewer)
+    assert pressed == ["mine"]
+    by_name["F8"](viewer)
+    assert view.current_view(viewer)[0] == view.SAGITTAL
+
+
+def test_napari_runs_the_commands_of_the_manifest(window):
+    from napari._app_model import get_app_model
+
+    viewer = window()
+    viewer.add_layer(scan_layer("RAS"))
+    app = get_app_model()
+    app.commands.execute_command("napari-synthseg.view_coronal").result()
+    assert view.current_view(viewer)[0] == view.CORONAL
+    menu = {item.command.title for item in app.menus.get_menu("napari-synthseg/view")}
+    assert any(title.startswith("Anatomical view: sagittal") for title in menu)

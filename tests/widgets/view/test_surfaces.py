@@ -41,13 +41,6 @@ def test_3d_hides_the_scan_and_the_fluid_and_slices_have_them_again(viewer):
     assert labels.opacity == opacity and is_visible(labels, FLUID)
 
 
-def test_napari_s_own_button_leads_back_too(viewer):
-    add_head(viewer)
-    view.set_view(viewer, view.THREE_D)
-    viewer.dims.ndisplay = 2
-    assert viewer.layers["scan"].visible
-
-
 def test_what_the_user_hid_stays_hidden_and_what_he_changes_in_3d_stays(viewer):
     labels = add_head(viewer)
     hidden = viewer.add_layer(scan_layer(name="hidden"))
@@ -73,36 +66,6 @@ def test_a_scan_without_labels_stays(viewer):
     labels.visible = False
     view.set_view(viewer, view.THREE_D)
     assert viewer.layers["scan"].visible
-
-
-def test_layers_that_went_meanwhile_are_left_alone(viewer):
-    add_head(viewer)
-    scan = viewer.layers["scan"]
-    view.set_view(viewer, view.THREE_D)
-    viewer.layers.clear()
-    viewer.dims.ndisplay = 2
-    assert not scan.visible
-
-
-def test_labels_that_come_in_3d_are_shown_so_when_the_button_is_pressed_again(viewer):
-    labels = add_head(viewer)
-    viewer.layers.remove(labels)
-    view.set_view(viewer, view.THREE_D)
-    viewer.add_layer(labels)
-    view.set_view(viewer, view.THREE_D)
-    assert not viewer.layers["scan"].visible
-    another = viewer.add_labels(labels_array(shell()), scale=labels.scale, opacity=0.4)
-    view.set_view(viewer, view.THREE_D)
-    assert another.opacity == 1.0
-    viewer.dims.ndisplay = 2
-    assert another.opacity == 0.4 and viewer.layers["scan"].visible
-
-
-def test_a_map_that_lies_on_the_labels_stays(viewer):
-    add_head(viewer)
-    above = viewer.add_layer(scan_layer(name="probability"))
-    view.set_view(viewer, view.THREE_D)
-    assert above.visible and not viewer.layers["scan"].visible
 
 
 def test_the_cortex_is_what_is_seen(window):

@@ -33,14 +33,6 @@ def test_a_picture_after_a_head_has_the_camera_of_napari(viewer, bar, qtbot):
     assert orientation(viewer) == NAPARI
 
 
-def test_a_picture_over_a_hidden_head_has_it_too(viewer, bar, qtbot):
-    head = viewer.add_layer(scan_layer("LIA"))
-    qtbot.mouseClick(bar.buttons["coronal"], Qt.MouseButton.LeftButton)
-    head.visible = False
-    viewer.add_image(np.zeros((4, 6)))
-    assert orientation(viewer) == NAPARI and viewer.dims.order == (0, 1, 2)
-
-
 def test_a_view_chosen_without_a_widget_is_taken_back_too(viewer):
     viewer.add_layer(scan_layer("LIA"))
     view_axial(viewer)
@@ -64,13 +56,6 @@ def test_a_head_after_a_picture_has_the_camera_of_the_head_before(viewer, bar, q
 def test_the_first_scan_opens_the_right_way_up_beside_a_widget(viewer, bar):
     viewer.add_layer(scan_layer("LIA"))
     assert view.current_view(viewer) == ("axial", "neurological")
-
-
-def test_a_second_scan_turns_nothing(viewer, bar):
-    viewer.add_layer(scan_layer("LIA"))
-    view.set_view(viewer, "sagittal")
-    viewer.add_layer(scan_layer("RAS"))
-    assert view.current_view(viewer)[0] == "sagittal"
 
 
 def test_without_a_widget_scans_open_as_napari_opens_them(viewer):

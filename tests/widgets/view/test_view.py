@@ -143,18 +143,6 @@ def test_letters_at_the_top_bottom_right_and_left(viewer, name, convention, expe
     assert "".join(letters(viewer).values()) == expected
 
 
-def test_letters_follow_axes_that_napari_rolls_and_transposes(viewer):
-    view.set_view(viewer, "axial", "neurological")
-    viewer.dims.order = (0, 2, 1)
-    assert "".join(letters(viewer).values()) == "RLAP"
-
-
-def test_a_slanted_edge_has_two_letters(viewer):
-    view.set_view(viewer, "3d", "neurological")
-    viewer.scene.camera.set_view_direction((0, 1, 1), (1, 0, 0))
-    assert sorted(letters(viewer)["middle_right"]) == ["P", "R"]
-
-
 def test_there_are_no_letters_for_axes_that_may_be_anything(viewer):
     viewer.add_image(np.zeros((5, 5, 5)))
     assert set(letters(viewer).values()) == {""}
@@ -192,12 +180,6 @@ def test_slices_stay_and_the_scene_is_fitted_where_all_was_in_view(viewer):
     zoom = viewer.scene.camera.zoom
     viewer.fit_to_view()
     assert viewer.scene.camera.zoom == pytest.approx(zoom)
-
-
-@pytest.mark.parametrize(("name", "convention"), EVERY)
-def test_a_view_is_recognised(viewer, name, convention):
-    view.set_view(viewer, name, convention)
-    assert view.current_view(viewer) == (name, convention)
 
 
 def test_time_stays_in_front(viewer):

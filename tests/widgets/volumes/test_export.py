@@ -54,14 +54,6 @@ def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("v1.2.csv", "mine")]
 
 
-def test_a_cancelled_export_writes_nothing(export, qtbot, tmp_path, monkeypatch):
-    choosing(monkeypatch, "")
-    monkeypatch.chdir(tmp_path)
-    for button in (export.csv, export.labels):
-        qtbot.mouseClick(button, LEFT)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_labels_are_saved_as_they_are(qtbot, tmp_path, monkeypatch):
     scan = scan_layer("oblique LIA")
     viewer = ViewerModel()
@@ -113,19 +105,6 @@ def test_labels_without_their_scan_say_so(export, qtbot, monkeypatch):
     monkeypatch.setattr(volumes_export, "complain", lambda error, doing: said.append(str(error)))
     qtbot.mouseClick(export.scan, LEFT)
     assert "not open" in said[0]
-
-
-def test_labels_can_be_saved_again_after_a_stop(export, qtbot, tmp_path, monkeypatch):
-    def endless(*args):
-        while True:
-            yield Progress("Writing")
-
-    monkeypatch.setattr(volumes_export, "_save", endless)
-    choosing(monkeypatch, tmp_path / "a.nii.gz")
-    qtbot.mouseClick(export.labels, LEFT)
-    assert not export.labels.isEnabled()
-    export._job.stop()  # as the button in napari's activity bar does
-    qtbot.waitUntil(export.labels.isEnabled)
 
 
 def test_what_is_painted_while_labels_are_saved_is_not_in_the_file(export, qtbot, tmp_path, monkeypatch):

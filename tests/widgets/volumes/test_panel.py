@@ -6,16 +6,19 @@ import numpy as np
 import pytest
 from napari.layers import Image, Labels
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtGui import QContextMenuEvent
+from qtpy.QtGui import QColor, QContextMenuEvent, QPalette
 from qtpy.QtWidgets import QApplication
 
 from napari_synthseg import anatomy
+from napari_synthseg.inference.quality.rating import AMBER, GREEN, RED, QcRating
 from napari_synthseg.widgets.layers import labels_layer as visibility
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import VOLUME, labels_kwargs
+from napari_synthseg.widgets.segment.queue import SegmentQueue
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
 from napari_synthseg.widgets.volumes.table import LOW_QUALITY
-from tests.widgets.builders import box_of
+from tests.widgets.builders import box_of, steps
+from tests.widgets.segment.test_queue import finish, runs
 
 LEFT = Qt.MouseButton.LeftButton
 PLACES = {17: (2, 3, 1), 53: (2, 3, 8), 16: (7, 5, 5)}
@@ -101,14 +104,6 @@ def test_without_any_quality_there_is_no_column_for_it(panel):
     assert not panel.table.isColumnHidden(4)  # the asymmetry
 
 
-def test_a_colour_chosen_in_napari_is_shown(panel):
-    layer = result()
-    panel.show_layer(layer)
-    layer.colormap = {**layer.colormap.color_dict, 17: (1, 0, 0, 1)}
-    swatch = index_of(panel, "Hippocampus", "left", 0).data(Qt.ItemDataRole.DecorationRole)
-    assert swatch.getRgb()[:3] == (255, 0, 0)
-
-
 @pytest.mark.parametrize(("typed", "names"), [("left hip", ["left"]), ("HIPPO", ["left", "right"]), ("16", ["mid"])])
 def test_typing_filters_by_name_side_and_value(shown, qtbot, typed, names):
     qtbot.keyClicks(shown.filter, typed)
@@ -127,13 +122,6 @@ def test_warnings_and_intracranial_volume_are_shown(panel):
     assert panel.warnings.text() == "Too small."
     assert not panel.warnings.isHidden()
     assert "1,432 mL" in panel.intracranial.text()
-
-
-def test_the_title_follows_the_name_of_the_layer(panel):
-    layer = result()
-    panel.show_layer(layer)
-    layer.name = "patient 7"
-    assert "patient 7" in panel.title.text()
 
 
 def test_a_removed_layer_is_forgotten(panel):
@@ -206,14 +194,6 @@ def test_a_check_box_hides_and_shows_and_does_not_move_the_view(shown, viewer, q
     assert drawn(layer) == set(PLACES)
 
 
-def test_hidden_structures_keep_their_colour(shown, viewer):
-    layer = viewer.layers[0]
-    before = np.array(layer.colormap.map(17))
-    visibility.set_visible(layer, [17], False)
-    visibility.set_visible(layer, [17], True)
-    np.testing.assert_allclose(layer.colormap.map(17), before)
-
-
 def test_space_and_return_do_it_from_the_keyboard(shown, viewer, qtbot):
     layer = viewer.layers[0]
     click(qtbot, shown, index_of(shown, "Hippocampus", "right"))
@@ -234,24 +214,6 @@ def test_all_hides_and_shows_what_the_filter_keeps(shown, viewer, qtbot):
     assert drawn(layer) == set(PLACES)
     shown.all.click()
     assert drawn(layer) == set()
-
-
-def test_two_layers_keep_their_own_visibility(shown, viewer):
-    first = viewer.layers[0]
-    other = viewer.add_layer(result("other"))
-    visibility.set_visible(first, [17], False)
-    shown.show_layer(other)
-    assert shown.all.checkState() == Qt.CheckState.Checked
-    shown.show_layer(first)
-    assert index_of(shown, "Hippocampus", "left", 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Unchecked
-
-
-def test_the_menu_asks_for_a_probability(shown, qtbot):
-    menu = shown.table.menu_at(index_of(shown, "Hippocampus", "right"))
-    action = next(action for action in menu.actions() if "Probability" in action.text())
-    with qtbot.waitSignal(shown.probability_requested) as asked:
-        action.trigger()
-    assert asked.args == [53]
 
 
 @pytest.mark.parametrize("keyed", [True, False])
@@ -314,3 +276,59 @@ def test_a_structure_without_a_row_is_hidden_and_shown_with_the_others():
     visibility.show_all(layer, PLACES)
     assert visibility.visible_among(layer, [17, 53, 2, 4_000]) == {17, 53, 2, 4_000}
     assert not visibility.is_visible(layer, 0)
+
+
+def test_every_structure_has_a_sign_its_figure_and_a_colour(panel):
+    panel.show_layer(result(verdict=QcRating(0.8, True)))
+    assert column(panel, 4) == ["● 0.80", "● 0.91", "■ 0.40"]
+    good, low = index_of(panel, "Hippocampus", "left", 4), index_of(panel, "Hippocampus", "right", 4)
+    shades = {one.data(Qt.ItemDataRole.ForegroundRole).name() for one in (good, low)}
+    assert len(shades) == 2
+    assert low.data(Qt.ItemDataRole.FontRole).bold() and good.data(Qt.ItemDataRole.FontRole) is None
+    assert "likely failed; look at it" in low.data(Qt.ItemDataRole.ToolTipRole)
+    assert good.data(Qt.ItemDataRole.ToolTipRole).endswith("Expected Dice 0.91: good")
+
+
+@pytest.mark.parametrize(("mean", "light"), [(0.8, GREEN), (0.7, AMBER), (0.5, RED)])
+def test_the_scan_has_a_light_with_a_word(panel, mean, light):
+    panel.show_layer(result(verdict=QcRating(mean, True)))
+    assert not panel.light.isHidden()
+    text = panel.light.text()
+    assert light.sign in text and light.word in text and f"{mean:.2f}" in text
+
+
+def test_a_failed_scan_is_red_from_its_own_threshold_on(panel):
+    panel.show_layer(result(verdict=QcRating(0.62, True, failed_below=0.64)))
+    assert RED.word in panel.light.text()
+
+
+def test_colours_follow_the_ground(panel):
+    panel.show_layer(result(verdict=QcRating(0.5, True)))
+    for ground, shade in (("white", RED.on_light), ("black", RED.on_dark)):
+        palette = panel.light.palette()
+        palette.setColor(QPalette.ColorRole.Base, QColor(ground))
+        panel.light.setPalette(palette)
+        assert shade in panel.light.text()
+
+
+def test_what_is_not_calibrated_has_no_light(panel):
+    panel.show_layer(result(verdict=QcRating(0.5, False)))
+    assert "not calibrated" in panel.light.text()
+    assert column(panel, 4) == ["0.80", "0.91", "! 0.40"]
+    for kept in ({}, {"verdict": QcRating(float("nan"), False, warned=True)}):  # of a label map, which is no scan
+        panel.show_layer(result(**kept))
+        assert panel.light.isHidden()
+
+
+def test_a_queue_knows_which_of_its_scans_have_failed(qtbot):
+    inner = steps(1)
+
+    def fake(volume, **options):
+        found = yield from inner(volume, **options)
+        found.qc_rating = QcRating(0.3 if options["model"] == "bad" else 0.8, True)
+        return found
+
+    queue = SegmentQueue(fake)
+    queue.add(runs("good", "bad"))
+    finish(qtbot, queue)
+    assert [run.poor for run in queue.runs] == [False, True]

@@ -1,16 +1,20 @@
-"""Models are chosen by name or file, and their cards say what they are."""
+"""The choosers of models and layers: cards, files, and a choice that stays."""
 
 from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
+from napari.components import ViewerModel
+from napari.layers import Image
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog, QWidget
 
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared import choices
-from napari_synthseg.widgets._shared.choosers import OPEN, ModelCard, ModelChooser
+from napari_synthseg.widgets._shared.choices import Choice
+from napari_synthseg.widgets._shared.choosers import OPEN, LayerChooser, ModelCard, ModelChooser
 from napari_synthseg.widgets._shared.controls import form_layout
 from tests.keras_files import random_arrays, regressor_shapes, unet_shapes, write_keras
 
@@ -84,10 +88,6 @@ def test_a_long_card_is_not_cut_off_in_a_form(qtbot):
     assert card.text.height() < 1.2 * card.text.heightForWidth(card.text.width())
 
 
-def test_the_default_is_chosen(chooser):
-    assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
-
-
 def test_another_is_chosen_with_the_keyboard(chooser, qtbot):
     with qtbot.waitSignal(chooser.changed):
         qtbot.keyClick(chooser.box, Qt.Key.Key_Down)
@@ -113,21 +113,6 @@ def test_a_weights_file_is_opened_and_stays_listed(chooser, monkeypatch, tmp_pat
     chooser.refresh()
     assert chooser.values()["weights"] == path
     assert chooser.box.currentText() == path.stem
-
-
-def test_a_file_that_may_not_be_read_is_refused_in_one_sentence(chooser, monkeypatch, tmp_path):
-    def forbidden(path):
-        raise PermissionError(13, "Permission denied")
-
-    monkeypatch.setattr(choices, "weights_card", forbidden)
-    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "secret.h5")
-    assert chooser.problem.text().endswith("secret.h5 cannot be read (Permission denied).")
-
-
-def test_official_files_say_what_they_are(chooser, monkeypatch, tmp_path):
-    open_file(chooser, monkeypatch, tmp_path / "elsewhere" / "synthseg_2.0.h5")
-    chooser.about.click()
-    assert "SynthSeg 2.0" in chooser.card.text.text() and "Structures</b>: 32" in chooser.card.text.text()
 
 
 def test_choices_are_taken_up_again(chooser, tmp_path):
@@ -167,3 +152,62 @@ def test_without_weights_the_default_is_offered_and_said_to_be_missing(qtbot, mo
     qtbot.addWidget(chooser)
     assert chooser.values() == {"model": catalogue.DEFAULT, "weights": None}
     assert "not found" in chooser.box.currentText()
+
+
+@pytest.fixture
+def layer_chooser(qtbot, viewer):
+    layer_chooser = LayerChooser(viewer, Image)
+    qtbot.addWidget(layer_chooser)
+    return layer_chooser
+
+
+def add(viewer: ViewerModel, name: str) -> Image:
+    return viewer.add_image(np.zeros((3, 3, 3)), name=name)
+
+
+def texts(layer_chooser: LayerChooser) -> list[str]:
+    return [layer_chooser.itemText(row) for row in range(layer_chooser.count())]
+
+
+def test_a_new_image_is_chosen_and_other_layers_are_not_listed(viewer, layer_chooser):
+    add(viewer, "a")
+    b = add(viewer, "b")
+    viewer.add_labels(np.zeros((3, 3, 3), int))
+    assert texts(layer_chooser) == ["b", "a"]
+    assert layer_chooser.layer() is b
+
+
+def test_the_choice_stays_when_other_layers_come_go_and_change_places(viewer, layer_chooser):
+    a, b, c = add(viewer, "a"), add(viewer, "b"), add(viewer, "c")
+    layer_chooser.set_layer(a)
+    viewer.layers.selection.clear()
+    viewer.layers.remove(b)
+    viewer.layers.move(0, 2)
+    assert layer_chooser.layer() is a
+    viewer.layers.remove(a)
+    assert layer_chooser.layer() is c
+
+
+def test_the_selected_layer_becomes_the_choice(viewer, layer_chooser):
+    a, _ = add(viewer, "a"), add(viewer, "b")
+    viewer.layers.selection.active = a
+    assert layer_chooser.layer() is a
+
+
+def test_a_chooser_that_does_not_follow_keeps_its_choice(viewer, qtbot):
+    a, b = add(viewer, "a"), add(viewer, "b")
+    layer_chooser = LayerChooser(viewer, Image, fixed=[Choice(None, "New")], follows=lambda layer: layer is a)
+    qtbot.addWidget(layer_chooser)
+    assert layer_chooser.layer() is None  # though b is selected
+    viewer.layers.selection.active = a
+    assert layer_chooser.layer() is a
+    viewer.layers.selection.active = b
+    assert layer_chooser.layer() is a
+
+
+def test_renamed_layers_are_listed_by_their_new_names(viewer, layer_chooser, qtbot):
+    a = add(viewer, "a")
+    with qtbot.waitSignal(layer_chooser.changed):
+        a.name = "T1"
+    assert texts(layer_chooser) == ["T1"]
+    assert layer_chooser.layer() is a
