@@ -17,7 +17,7 @@ from pathlib import Path
 
 import napari
 import numpy as np
-from napari.layers import Image, Labels, _layer_actions
+from napari.layers import Image, Labels
 from napari.utils.notifications import notification_manager
 from napari.utils.progress import progress
 from qtpy.QtCore import QPoint, Qt, QThreadPool, QTimer, qInstallMessageHandler
@@ -25,6 +25,7 @@ from qtpy.QtTest import QTest
 from qtpy.QtWidgets import QFileDialog, QMenu, QTableView, QWidget
 
 from napari_synthseg.widgets._shared import user
+from tests.widgets.builders import labels_in
 
 LEFT_HIPPOCAMPUS = 17
 HARMLESS = ("propagateSizeHints", "XDG_RUNTIME_DIR", "Could not connect", "QFont", "session management")
@@ -93,11 +94,6 @@ def opened(viewer: napari.Viewer, kind: str) -> QWidget:
     return there()[0]
 
 
-def labels_in(viewer: napari.Viewer) -> list[Labels]:
-    """Labels layers of the viewer."""
-    return [layer for layer in viewer.layers if isinstance(layer, Labels)]
-
-
 def with_sample(viewer: napari.Viewer) -> Image:
     """The bundled MNI152 head, through File > Open Sample."""
     choose(viewer.window.file_menu, "Open Sample", "SynthSeg", "MNI152")
@@ -142,22 +138,6 @@ def whole_way(viewer: napari.Viewer, folder: Path) -> None:
     np.testing.assert_array_equal(labels.extent.world, image.extent.world)
     _click_in_the_table(viewer, widget, labels)
     _export_and_open(viewer, widget, labels, folder)
-
-
-def no_scan(viewer: napari.Viewer, folder: Path) -> None:
-    """A label map that is taken for a scan: there are labels and a warning, but neither verdict nor quality."""
-    choose(viewer.window.file_menu, "Open Sample", "SynthSeg", "Label map")
-    wait_until(lambda: len(viewer.layers) == 1, "the sample")
-    _layer_actions._convert_to_image(viewer.layers)
-    widget = opened(viewer, "Segment brain")
-    click(widget.choices.form.advanced.button)
-    click(widget.choices.form.controls["fast"])
-    click(widget.run)
-    wait_until(lambda: labels_in(viewer) and not widget.queue.busy, "the labels")
-    assert "looks like a label map" in widget.volumes.warnings.text()
-    assert widget.volumes.light.isHidden()
-    quality = [number for number, one in enumerate(widget.volumes.table.columns) if one.header == "Qual"]
-    assert all(widget.volumes.table.isColumnHidden(number) for number in quality)
 
 
 def _click_in_the_table(viewer: napari.Viewer, widget, labels: Labels) -> None:
@@ -319,7 +299,7 @@ def pointed(viewer: napari.Viewer, folder: Path) -> None:
     wait_until(lambda: int(widget.prompting.work.draft.voxels.sum()) != voxels, "the next slice")
 
 
-JOURNEYS = {one.__name__: one for one in (whole_way, no_scan, interrupted, previewed, pointed)}
+JOURNEYS = {one.__name__: one for one in (whole_way, interrupted, previewed, pointed)}
 
 
 def python_s(thread: threading.Thread) -> bool:

@@ -45,10 +45,6 @@ def test_from_the_sample_to_a_file_that_opens_as_the_same_labels(tmp_path):
     go("whole_way", tmp_path)
 
 
-def test_a_label_map_taken_for_a_scan_has_no_verdict(tmp_path):
-    go("no_scan", tmp_path)
-
-
 def test_cancelled_deleted_and_closed_while_the_network_is_at_work(tmp_path):
     go("interrupted", tmp_path)
 

@@ -17,7 +17,9 @@ from qtpy.QtCore import Qt
 from scipy.ndimage import map_coordinates
 
 from napari_synthseg.volume import Volume
+from napari_synthseg.widgets._shared.choosers import LayerChooser
 from napari_synthseg.widgets.layers.geometry import layer_affine, layer_to_volume, volume_to_layer
+from napari_synthseg.widgets.segment.choices import _is_scan
 from napari_synthseg.widgets.segment.widget import SegmentWidget
 from napari_synthseg.widgets.view import planes
 from napari_synthseg.widgets.view.planes import Resliced, is_oblique, reslice
@@ -25,21 +27,6 @@ from tests.widgets.builders import scan_layer, steps
 
 ortho_view_manager = pytest.importorskip("napari_orthogonal_views.ortho_view_manager")
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture
-def shown(window, qtbot):
-    """A window with a scan and labels, and its three planes, by a click on the button."""
-    viewer = window(show=True)
-    scan = viewer.add_layer(scan_layer("LIA"))
-    geometry = {name: getattr(scan, name) for name in ("scale", "translate", "units", "axis_labels")}
-    viewer.add_labels(np.ones(scan.data.shape, np.uint16), name="labels", **geometry)
-    widget = SegmentWidget(viewer, steps=steps())
-    viewer.window.add_dock_widget(widget)
-    qtbot.waitUntil(widget.isVisible)
-    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
-    yield viewer, widget
-    ortho_view_manager.delete_and_cleanup(viewer)
 
 
 def models(viewer) -> dict[str, object]:
@@ -50,8 +37,17 @@ def models(viewer) -> dict[str, object]:
     }
 
 
-def test_three_planes_are_linked_and_upright(shown, qtbot):
-    viewer, widget = shown
+def test_three_planes_are_linked_and_upright_and_let_go_after_them(window, qtbot):
+    viewer = window(show=True)
+    scan = viewer.add_layer(scan_layer("LIA"))
+    geometry = {name: getattr(scan, name) for name in ("scale", "translate", "units", "axis_labels")}
+    viewer.add_labels(np.ones(scan.data.shape, np.uint16), name="labels", **geometry)
+    widget = SegmentWidget(viewer, steps=steps())
+    viewer.window.add_dock_widget(widget)
+    qtbot.waitUntil(widget.isVisible)
+    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    manager = ortho_view_manager._get_manager(viewer)
+
     beside = models(viewer)
     assert viewer.dims.order == (0, 1, 2)
     assert [tuple(beside[name].dims.order) for name in ("sagittal", "coronal")] == [(2, 0, 1), (1, 0, 2)]
@@ -60,35 +56,28 @@ def test_three_planes_are_linked_and_upright(shown, qtbot):
         assert [layer.name for layer in plane.layers] == ["scan", "labels"]
     s, a, r = (one.start + one.step for one in viewer.dims.range)
     viewer.dims.set_point(range(3), [s, a, r])
-    qtbot.waitUntil(lambda: {one.dims.point for one in beside.values()} == {viewer.dims.point})
+    qtbot.waitUntil(lambda: {one.dims.point for one in models(viewer).values()} == {viewer.dims.point})
     for plane in beside.values():  # what is shown stays in the middle: the point is in view
         low, high = plane.layers.extent.world[:, list(plane.dims.displayed)]
         assert all(low - 1 <= plane.scene.camera.center[-2:]) and all(plane.scene.camera.center[-2:] <= high + 1)
-    place = ortho_view_manager._get_manager(viewer).main_controls_widget.findChild(planes.Place)
-    assert place.text() == f"R {r:.1f}  A {a:.1f}  S {s:.1f} mm"
+    assert manager.main_controls_widget.findChild(planes.Place).text() == f"R {r:.1f}  A {a:.1f}  S {s:.1f} mm"
 
-
-def test_the_button_goes_back_to_one_plane(shown, qtbot):
-    viewer, widget = shown
     viewer.add_image(np.zeros((2, 4, 4, 4)), name="series")  # one axis more, and less again
     viewer.layers.remove("series")
     viewer.layers.remove("scan")
     viewer.dims.set_current_step(0, 1)
-    assert ortho_view_manager._get_manager(viewer).is_shown()
+    assert manager.is_shown()
     qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
-    assert not ortho_view_manager._get_manager(viewer).is_shown()
-
-
-def test_planes_that_are_closed_are_let_go(shown, qtbot):
-    viewer, widget = shown
-    alive = [ref(model) for model in models(viewer).values()]
-    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
+    assert not manager.is_shown()
+    alive = [ref(model) for model in beside.values()]
+    del beside, plane
 
     def gone() -> bool:
         gc.collect()
         return not any(model() for model in alive)
 
     qtbot.waitUntil(gone)
+    ortho_view_manager.delete_and_cleanup(viewer)
 
 
 def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
@@ -101,7 +90,9 @@ def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
     assert "pip install" in said[0]
 
 
-def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_them(window, qtbot):
+def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_them(window, qtbot, monkeypatch):
+    said: list[str] = []
+    monkeypatch.setattr(planes, "show_info", said.append)
     viewer = window(show=True)
     scan = viewer.add_layer(scan_layer("oblique"))
     hidden = viewer.add_layer(scan_layer("oblique LIA", "hidden"))
@@ -115,7 +106,11 @@ def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_the
         assert [layer.visible for layer in plane.layers] == [False, True, False]
     labels = viewer.add_layer(half_labels_layer(scan))
     qtbot.waitUntil(lambda: "labels (resliced)" in viewer.layers)
-    assert not labels.visible
+    assert not labels.visible and not viewer.layers["labels (resliced)"].editable
+    assert [one.value for one in LayerChooser(viewer, Image, _is_scan).entries()] == [hidden, scan]  # to be segmented
+    viewer.layers.selection = {viewer.layers["labels (resliced)"]}  # to paint on it
+    viewer.layers.selection = {labels}
+    assert said == [planes.NOT_PAINTED.format("labels")]  # once
     viewer.layers.remove("labels")
     assert "labels (resliced)" not in viewer.layers
     ortho_view_manager._get_manager(viewer).main_controls_widget.show_checkbox.setChecked(False)  # its own switch
@@ -124,27 +119,6 @@ def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_the
     viewer.add_layer(half_labels_layer(scan))
     qtbot.wait(50)
     assert len(viewer.layers) == 3  # no longer replaced
-    ortho_view_manager.delete_and_cleanup(viewer)
-
-
-def test_it_is_said_why_oblique_labels_cannot_be_painted_on_in_the_planes(window, qtbot, monkeypatch):
-    said: list[str] = []
-    monkeypatch.setattr(planes, "show_info", said.append)
-    viewer = window(show=True)
-    scan = viewer.add_layer(scan_layer("oblique"))
-    labels = viewer.add_layer(half_labels_layer(scan))
-    viewer.layers.selection = {scan}
-    widget = SegmentWidget(viewer, steps=steps())
-    viewer.window.add_dock_widget(widget)
-    qtbot.waitUntil(widget.isVisible)
-    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
-    assert said == [] and not viewer.layers["labels (resliced)"].editable
-    assert widget.image.layer() is scan  # what is segmented is the scan itself
-    for layer in (labels, viewer.layers["labels (resliced)"]):  # either is chosen in the layer list, to paint
-        viewer.layers.selection = {layer}
-    assert said == [planes.NOT_PAINTED.format("labels")]  # once
-    qtbot.mouseClick(widget.view.planes, Qt.MouseButton.LeftButton)
-    assert labels.visible and labels.editable
     ortho_view_manager.delete_and_cleanup(viewer)
 
 

@@ -51,38 +51,40 @@ def drawn(window):
     return viewer
 
 
-@pytest.mark.parametrize("affine", ["LIA", "oblique LIA"])
-def test_every_side_is_drawn_where_it_is(drawn, affine):
-    layer = phantom(drawn, AFFINES[affine])
-    for name, convention in EVERY:
-        view.set_view(drawn, name, convention)
-        expected, found = letters(drawn), places(drawn, layer)
-        where = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 0), "middle_left": (-1, 0)}
-        assert found, f"{convention} {name} shows nothing"
-        for edge, direction in where.items():
-            letter = expected[edge]
-            if letter in found:  # balls in front of or behind the slice are not drawn
-                along = found[letter] @ direction
-                assert along > 0.1, f"{convention} {name}: {letter} is not at the {edge}, but at {found[letter]}"
-        left = -1 if convention == view.NEUROLOGICAL else 1
-        if name != view.SAGITTAL:
-            assert found["L"][0] * left > 0.1
-        assert found["A" if name == view.AXIAL else "S"][1] > 0.1
+def test_every_side_is_drawn_where_it_is(drawn):
+    for affine in ("LIA", "oblique LIA"):
+        drawn.dims.ndisplay = 2
+        drawn.layers.clear()
+        layer = phantom(drawn, AFFINES[affine])
+        for name, convention in EVERY:
+            view.set_view(drawn, name, convention)
+            expected, found = letters(drawn), places(drawn, layer)
+            where = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 0), "middle_left": (-1, 0)}
+            assert found, f"{convention} {name} shows nothing"
+            for edge, direction in where.items():
+                letter = expected[edge]
+                if letter in found:  # balls in front of or behind the slice are not drawn
+                    along = found[letter] @ direction
+                    assert along > 0.1, f"{convention} {name}: {letter} is not at the {edge}, but at {found[letter]}"
+            left = -1 if convention == view.NEUROLOGICAL else 1
+            if name != view.SAGITTAL:
+                assert found["L"][0] * left > 0.1
+            assert found["A" if name == view.AXIAL else "S"][1] > 0.1
 
 
-@pytest.mark.parametrize(("convention", "near"), [(view.NEUROLOGICAL, "P"), (view.RADIOLOGICAL, "A")])
-def test_what_is_in_front_in_3d_hides_what_is_behind(drawn, convention, near):
+def test_what_is_in_front_in_3d_hides_what_is_behind(drawn):
     layer = phantom(drawn, reach=5.0)  # balls that cover each other: with the depth turned round, another is seen
-    view.set_view(drawn, view.THREE_D, convention)
-    drawn.scene.camera.set_view_direction((0, 1 if near == "P" else -1, 0), (1, 0, 0))
-    show_only(layer, [VALUES["A"], VALUES["P"]], VALUES.values())
-    picture = drawn.screenshot(canvas_only=True, flash=False)[..., :3]
-    height, width = picture.shape[:2]
-    seen = picture[height // 2, width // 2] / 255
-    colors = {letter: np.array(layer.colormap.map(VALUES[letter])[:3]) for letter in "AP"}
-    hues = {letter: color / np.linalg.norm(color) for letter, color in colors.items()}
-    closeness = {letter: float(hue @ seen / np.linalg.norm(seen)) for letter, hue in hues.items()}
-    assert max(closeness, key=closeness.get) == near
+    for convention, near in ((view.NEUROLOGICAL, "P"), (view.RADIOLOGICAL, "A")):
+        view.set_view(drawn, view.THREE_D, convention)
+        drawn.scene.camera.set_view_direction((0, 1 if near == "P" else -1, 0), (1, 0, 0))
+        show_only(layer, [VALUES["A"], VALUES["P"]], VALUES.values())
+        picture = drawn.screenshot(canvas_only=True, flash=False)[..., :3]
+        height, width = picture.shape[:2]
+        seen = picture[height // 2, width // 2] / 255
+        colors = {letter: np.array(layer.colormap.map(VALUES[letter])[:3]) for letter in "AP"}
+        hues = {letter: color / np.linalg.norm(color) for letter, color in colors.items()}
+        closeness = {letter: float(hue @ seen / np.linalg.norm(seen)) for letter, hue in hues.items()}
+        assert max(closeness, key=closeness.get) == near
 
 
 def test_napari_s_own_3d_button_does_not_mirror_either():
