@@ -73,11 +73,9 @@ def degrade(
 
 
 def degrade_batch(
-    images: torch.Tensor,
-    records: Sequence[Record],
-    spacing: Triple = (1.0, 1.0, 1.0),
+    images: torch.Tensor, records: Sequence[Record], spacing: Triple = (1.0, 1.0, 1.0),
     labels: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
+) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
     """Degrade a batch on the device it lies on.
 
     Args:

@@ -73,12 +73,9 @@ def with_lesions(label_map: LabelMap, lesions: Painting) -> LabelMap:
     return replace(
         m,
         index=painted(label_map, lesions),
-        values=(*m.values, LESION, LESION),
-        classes=(*m.classes, free, free),
-        targets=(*m.targets, LESION, LESION),
-        partners=(*m.partners, k + 1, k),
-        removed=(*m.removed, False, False),
-    )
+        values=(*m.values, LESION, LESION), classes=(*m.classes, free, free), targets=(*m.targets, LESION, LESION),
+        partners=(*m.partners, k + 1, k), removed=(*m.removed, False, False),
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=2)

@@ -24,69 +24,40 @@ STILL: dict[str, Any] = {"rotation_deg": (0.0, 0.0), "scaling": (1.0, 1.0), "she
 CLASS_PRIORS_NEEDED = ("synthseg-rc",)
 """Presets that cannot be drawn from without class priors."""
 
+_ONE_MM = {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)}
 _PRESETS: dict[str, tuple[str, dict[str, Any]]] = {
     "synthseg": ("SynthSeg as published (Table S1).", {}),
     "synthseg-larger-gmm": ("Wider ranges of the mixture (section 5.2).", {"mean": (0.0, 255.0), "std": (0.0, 35.0)}),
-    "synthseg-tighter-gmm": (
-        "Narrower ranges of the mixture (section 5.2).",
-        {"mean": (50.0, 200.0), "std": (1.0, 15.0)},
-    ),  # fmt: skip
-    "synthseg-r": (
-        "One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
-        {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
-    ),
-    "synthseg-rc": (
-        "One resolution and one contrast (section 5.2): needs class priors, estimated from the scans.",
-        {"slice_spacing_mm": (1.0, 1.0), "slice_thickness_mm": (1.0, 1.0)},
-    ),
+    "synthseg-tighter-gmm": ("Narrower ranges of the mixture (section 5.2).",
+                             {"mean": (50.0, 200.0), "std": (1.0, 15.0)}),
+    "synthseg-r": ("One resolution (section 5.2): set slice spacing, thickness and direction to those of the scans.",
+                   _ONE_MM),
+    "synthseg-rc": ("One resolution and one contrast (section 5.2): needs class priors, estimated from the scans.",
+                    _ONE_MM),
     "no-bias": ("No bias field (section 5.2).", {"bias_std": (0.0, 0.0)}),
     "no-deformation": ("No spatial deformation (section 5.2).", STILL),
     # The paper gives variances of the velocity field, the mixture and the bias field; the bounds here are their square
     # roots, within which deviations are uniform (see `DEGRADATION`).
-    "synthseg-plus": (
-        "The generator of SynthSeg+ (its Table S1).",
-        {
-            "velocity_std": (0.0, 1.5**0.5),
-            "mean": (0.0, 255.0),
-            "std": (0.0, 6.0**0.5),
-            "bias_std": (0.0, 0.5),
-            "gamma_exponent": (0.9, 1.1),
-            "slice_blur_mm": (0.5, 5.0),
-            "slice_spacing_mm": (1.0, 9.0),
-            "noise_std": (0.0, 10.0),
-        },  # fmt: skip
-    ),
+    "synthseg-plus": ("The generator of SynthSeg+ (its Table S1).", {
+        "velocity_std": (0.0, 1.5**0.5), "mean": (0.0, 255.0), "std": (0.0, 6.0**0.5), "bias_std": (0.0, 0.5),
+        "gamma_exponent": (0.9, 1.1), "slice_blur_mm": (0.5, 5.0), "slice_spacing_mm": (1.0, 9.0),
+        "noise_std": (0.0, 10.0)}),
     # Half of the contrasts are drawn by tissue, with more 1 mm acquisitions and darker backgrounds than in the paper,
     # because training time is short.
-    "fast": (
-        "The priors that the fast weights of this package were trained with.",
-        {
-            "tissue_contrast": 0.7,
-            "t1_like": 0.4,
-            "p_isotropic_1mm": 0.5,
-            "background_zero": 0.35,
-            "background_low": 0.35,
-            "translation_mm": (-15.0, 15.0),
-        },  # fmt: skip
-    ),
-}
+    "fast": ("The priors that the fast weights of this package were trained with.", {
+        "tissue_contrast": 0.7, "t1_like": 0.4, "p_isotropic_1mm": 0.5, "background_zero": 0.35,
+        "background_low": 0.35, "translation_mm": (-15.0, 15.0)}),
+}  # fmt: skip
 PRESETS = {name: values for name, (_, values) in _PRESETS.items()}
 """What each preset changes of Table S1 of the SynthSeg paper."""
 PRESET_TIPS = {name: tip for name, (tip, _) in _PRESETS.items()}
 DEGRADATION: dict[str, Any] = {
-    "flip": 0.0,
-    "rotation_deg": (-25.0, 25.0),
-    "scaling": (0.5, 1.5),
+    "flip": 0.0, "rotation_deg": (-25.0, 25.0), "scaling": (0.5, 1.5),
     "shearing": (-0.02, 0.02),  # Table S1 prints [0.02, 0.02], which must have lost a sign
-    "translation_mm": (-50.0, 50.0),
-    "velocity_std": (0.0, 2.0),
-    "bias_std": (0.0, 3.0**0.5),
-    "gamma_exponent": (0.3, 3.0),
-    "slice_spacing_mm": (1.0, 12.0),
-    "slice_blur_mm": (0.5, 8.0),
-    "in_plane_blur": 0.0,
+    "translation_mm": (-50.0, 50.0), "velocity_std": (0.0, 2.0), "bias_std": (0.0, 3.0**0.5),
+    "gamma_exponent": (0.3, 3.0), "slice_spacing_mm": (1.0, 12.0), "slice_blur_mm": (0.5, 8.0), "in_plane_blur": 0.0,
     "noise_std": (0.0, 50.0),
-}
+}  # fmt: skip
 """SynthSeg+'s degradation model (section 2.3 there; its Table S1, last column), far wider than the generative model.
 
 Table S1 gives variances of the velocity and bias fields: the bounds here are their square roots. Within them the

@@ -123,10 +123,7 @@ def combined(found: Sequence[Gaussians], spacings: Sequence[np.ndarray]) -> Gene
     thickest = [max(float(s.max()), 1.0) for s in spacings]
     directions = {int(s.argmax()) if s.max() > THICK * s.min() else None for s in spacings}
     slices = (min(thickest), max(thickest))
-    return preset(PRESET).with_values(
-        class_means=tuple(priors[0]),
-        class_stds=tuple(priors[1]),
-        slice_spacing_mm=slices,
-        slice_thickness_mm=slices,
-        slice_direction=directions.pop() if len(directions) == 1 else None,
-    )
+    direction = directions.pop() if len(directions) == 1 else None
+    means, stds = (tuple(each) for each in priors)
+    model = preset(PRESET).with_values(class_means=means, class_stds=stds, slice_direction=direction)
+    return model.with_values(slice_spacing_mm=slices, slice_thickness_mm=slices)

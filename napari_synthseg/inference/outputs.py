@@ -74,11 +74,7 @@ def plan_outputs(
 
 
 def check_target(target: Path, options: SegmentOptions, *, preview: bool = False) -> None:
-    """Refuse a label file if it, or a file beside it, would replace anything but results of an earlier run.
-
-    Raises:
-        InputError: it would.
-    """
+    """Refuse a label file if it, or a file beside it, would replace anything but results of an earlier run."""
     maps = [tissue_path(target, name) for name in TISSUE_MAPS] if options.tissues else []
     for one in (target, *maps):
         check_replaceable(table_path(one))
@@ -127,16 +123,10 @@ def tissue_path(target: Path, name: str) -> Path:
 
 
 def write_results(
-    target: Path,
-    scan: Volume,
-    result: Segmentation,
-    *,
-    preview: bool = False,
-    tissues: bool = False,
-    header: FileHeader | None = None,
-    more: Mapping[str, Any] | None = None,
+    target: Path, scan: Volume, result: Segmentation, *, preview: bool = False, tissues: bool = False,
+    header: FileHeader | None = None, more: Mapping[str, Any] | None = None,
     also: Callable[[Path], None] | None = None,
-) -> list[Path]:
+) -> list[Path]:  # fmt: skip
     """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
 
     Args:
@@ -154,9 +144,8 @@ def write_results(
     """
     with placed_results(target) as part:
         name = stem(target)
-        write_labels(
-            part / target.name, result.labels, result_columns(result), names=result.names or None, header=header
-        )
+        columns, names = result_columns(result), result.names or None
+        write_labels(part / target.name, result.labels, columns, names=names, header=header)
         content = {**result_record(result), "labels": checksum(part / target.name), **(more or {})}
         (part / record_path(target).name).write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         if preview:
