@@ -151,7 +151,10 @@ def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -
     else:
         fits = spec_of(card).reference
         if card and fits == "none":
-            raise InputError(f"The weights {card.get('name')!r} are no SynthSeg U-Net: leave the preset at auto.")
+            raise InputError(
+                f"The weights {card.get('name')!r} are no SynthSeg U-Net, so the preset reference does not fit; "
+                "leave it at auto."
+            )
         chosen = _components(REFERENCE, options)
         least = MIN_POSTERIOR if options.keep_largest else None
         fast = replace(chosen, flip=False, topology=False, min_posterior=least)
