@@ -87,6 +87,13 @@ def test_pages_say_what_was_measured(capsys):
     assert report.main(["--check"]) == 0, capsys.readouterr().out
 
 
+def test_what_the_pages_import_is_there():
+    lines = {line for page in PAGES for line in page.read_text().splitlines() if line.startswith("from napari_synthseg")}
+    assert len(lines) > 10
+    for line in sorted(lines):
+        exec(compile(line, line, "exec"), {})
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_can_be_read(page):
     """Tables, blocks of code and output, pictures, and what a command wrote apart."""

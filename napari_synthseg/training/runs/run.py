@@ -23,6 +23,8 @@ from napari_synthseg.training.folder import ACTIVITY, CONFIG, LOCK, PROCESS, REQ
 
 SILENCE_S = 900.0
 """Seconds without an event after which a run on another machine no longer counts as active."""
+SAMPLE_S, STARVED = 2.0, 0.7
+"""A run whose main thread waited for a processor for more of the last seconds than this fraction of them says so."""
 Kind = Literal[
     "new", "waiting", "starting", "running", "paused", "stopping", "stopped", "finished", "failed", "interrupted",
     "elsewhere",
@@ -100,7 +102,7 @@ def status(run: Path) -> Status:
     recent, life = events.tail(run)
     step = recent[-1] if recent else {}
     active = is_active(run)
-    kind, message = _active_kind(run, step, life) if active else _idle_kind(process, step, life)
+    kind, message = _active_kind(run, process, step, life) if active else _idle_kind(process, step, life)
     return Status(
         kind,
         message,
@@ -113,7 +115,7 @@ def status(run: Path) -> Status:
     )
 
 
-def _active_kind(run: Path, step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
+def _active_kind(run: Path, process: dict[str, Any], step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
     event, why = life.get("event"), str(life.get("why", ""))
     if read_requests(run).do == "stop":
         return "stopping", ""
@@ -121,7 +123,7 @@ def _active_kind(run: Path, step: dict[str, Any], life: dict[str, Any]) -> tuple
         return event, why
     trouble = why if event == "trouble" else ""
     kind: Kind = "starting" if event in ("start", "resumed") or not step else "running"
-    return kind, trouble or _activity(run, step, life)
+    return kind, trouble or _starved(process) or _activity(run, step, life)
 
 
 def _idle_kind(process: dict[str, Any], step: dict[str, Any], life: dict[str, Any]) -> tuple[Kind, str]:
@@ -145,6 +147,28 @@ def _activity(run: Path, step: dict[str, Any], life: dict[str, Any]) -> str:
     if not isinstance(text, str) or not isinstance(when, int | float):
         return ""
     return text if when >= max(step.get("time") or 0.0, life.get("time") or 0.0) - 0.02 else ""
+
+
+_waits: dict[int, list[tuple[float, float]]] = {}
+"""By process: pairs of a time and the seconds that its main thread had stood in the processor's queue until then."""
+
+
+def _starved(process: dict[str, Any]) -> str:
+    """Return a sentence if a run of this computer waits for the processor most of the time (Linux), else ""."""
+    try:
+        waited = int(Path(f"/proc/{int(process['pid'])}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, ValueError, IndexError, KeyError, TypeError):
+        return ""
+    if process.get("host") != socket.gethostname():
+        return ""
+    now = time.monotonic()
+    samples = _waits.setdefault(process["pid"], [])
+    samples.append((now, waited))
+    while len(samples) > 2 and samples[1][0] <= now - SAMPLE_S:
+        samples.pop(0)
+    seconds = now - samples[0][0]
+    starved = seconds >= SAMPLE_S and (waited - samples[0][1]) / seconds >= STARVED
+    return "Waiting for the processor: other programs use it." if starved else ""
 
 
 def _numbers(config: dict[str, Any], recent: list[dict[str, Any]], kind: Kind) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from pathlib import Path
+
 import pytest
 
 from napari_synthseg.training import runs
@@ -39,6 +42,17 @@ def test_activities_are_written_a_few_times_a_second(active, monkeypatch) -> Non
         activity.tell("reading scans", number, 100)
     activity.tell("validating", 1, 3)
     assert written == ["Reading scans, 0 of 100", "Validating, 1 of 3"]
+
+
+def test_a_run_that_waits_for_the_processor_says_so(active, monkeypatch) -> None:
+    clock = iter((0.0, 5.0, 10.0))
+    waited = iter(("0 0 1", "0 4900000000 1", "0 5000000000 1"))
+    monkeypatch.setattr(status_of, "_waits", {})
+    monkeypatch.setattr(status_of.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(Path, "read_text", lambda self, **_: next(waited))
+    process = {"pid": 1, "host": socket.gethostname()}
+    said = [status_of._starved(process) for _ in range(3)]
+    assert [bool(one) for one in said] == [False, True, False] and "processor" in said[1]
 
 
 def test_requests_change_one_by_one_and_a_damaged_file_asks_nothing(tmp_path) -> None:
