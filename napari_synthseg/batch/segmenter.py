@@ -131,8 +131,16 @@ class Segmenter:
             write_thumbnail(folder / thumbnail_path(task.target).name, volume, result.labels)
 
         also = picture if settings.thumbnail else None
-        write_results(task.target, volume, result, preview=settings.preview, tissues=options.tissues, header=header,
-                      more=more, also=also)  # fmt: skip
+        write_results(
+            task.target,
+            volume,
+            result,
+            preview=settings.preview,
+            tissues=options.tissues,
+            header=header,
+            more=more,
+            also=also,
+        )
         return Outcome("", time.perf_counter() - started, read_record(task.target))
 
     def _read(self, task: Task) -> tuple[dict[str, Any], Volume, FileHeader | None]:

@@ -109,9 +109,13 @@ class Transform:
     """Standard deviation (mm), control points along each axis and seed of the velocity field."""
 
     def coordinates(
-        self, axes: Sequence[torch.Tensor], spacing: Sequence[float], center: Sequence[float],
-        field_mm: tuple[float, float, float], device: torch.device,
-    ) -> Coordinates:  # fmt: skip
+        self,
+        axes: Sequence[torch.Tensor],
+        spacing: Sequence[float],
+        center: Sequence[float],
+        field_mm: tuple[float, float, float],
+        device: torch.device,
+    ) -> Coordinates:
         """Return the places in a source, in its voxels, that the voxels of a grid show.
 
         `axes` are float64 positions of the grid's voxels, mm from the center; `spacing` (mm) and `center` (voxels,

@@ -73,9 +73,11 @@ def degrade(
 
 
 def degrade_batch(
-    images: torch.Tensor, records: Sequence[Record], spacing: Triple = (1.0, 1.0, 1.0),
+    images: torch.Tensor,
+    records: Sequence[Record],
+    spacing: Triple = (1.0, 1.0, 1.0),
     labels: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
+) -> tuple[torch.Tensor, torch.Tensor | None]:
     """Degrade a batch on the device it lies on.
 
     Args:
@@ -157,9 +159,14 @@ MARGIN = 12.0
 
 
 def with_errors(
-    classes: torch.Tensor, displacement_std: float, seed: int, growth: Sequence[tuple[int, float]], blur: float,
-    count: int, spacing: float = 1.0,
-) -> torch.Tensor:  # fmt: skip
+    classes: torch.Tensor,
+    displacement_std: float,
+    seed: int,
+    growth: Sequence[tuple[int, float]],
+    blur: float,
+    count: int,
+    spacing: float = 1.0,
+) -> torch.Tensor:
     """Return (count, X, Y, Z) tissue probabilities, float32, of true classes with the errors of a step; lengths in mm.
 
     `growth` lists classes in the order in which they are changed, with the movement of their border (below 0 inward).

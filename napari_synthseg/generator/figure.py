@@ -61,9 +61,13 @@ class Panel:
 
 
 def panel(
-    letter: str, record: Record, label_map: LabelMap, affine: np.ndarray, spacing: float | None = None,
+    letter: str,
+    record: Record,
+    label_map: LabelMap,
+    affine: np.ndarray,
+    spacing: float | None = None,
     shape: Sequence[int] | None = None,
-) -> Panel:  # fmt: skip
+) -> Panel:
     """Make a sample up to one panel; f is the result of `replay`, whose arguments these are.
 
     Raises:

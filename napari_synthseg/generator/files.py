@@ -208,9 +208,14 @@ def synthesize_shapes(
 
 
 def _written(
-    stage: str, out: Path, stems: Sequence[str], samples: Callable[[], Iterator[Save]], count: int, overwrite: bool,
+    stage: str,
+    out: Path,
+    stems: Sequence[str],
+    samples: Callable[[], Iterator[Save]],
+    count: int,
+    overwrite: bool,
     ends: Sequence[str] = ENDS,
-) -> Job[Progress, None, list[Path]]:  # fmt: skip
+) -> Job[Progress, None, list[Path]]:
     if count < 1:
         raise InputError(f"{count} samples were asked for: give a number of at least 1.")
     if not overwrite:
@@ -253,9 +258,12 @@ def refuse_to_replace(folder: str | os.PathLike, stems: Iterable[str], ends: Seq
 
 
 def save_sample(
-    folder: str | os.PathLike, stem: str, sample: Synthesized | Degraded, facts: Mapping[str, Any] | None = None,
+    folder: str | os.PathLike,
+    stem: str,
+    sample: Synthesized | Degraded,
+    facts: Mapping[str, Any] | None = None,
     header: FileHeader | None = None,
-) -> Path:  # fmt: skip
+) -> Path:
     """Write `<stem>_image.nii.gz`, `<stem>_labels.nii.gz` (with its .tsv) and `<stem>_record.json`.
 
     The folder is made if missing; files of these names are replaced once all new ones are complete. `facts` are further

@@ -117,9 +117,16 @@ class HeadState:
     @classmethod
     def of_map(cls, label_map: LabelMap, grid: Grid, limits: tuple[float, float] | None = None) -> HeadState:
         """Return a head to be made from a label map, on the map's device."""
-        return cls((grid.axis(0), grid.axis(1), grid.axis(2)), (grid.spacing,) * 3, label_map.field_mm,
-                   source_map=label_map, label_map=label_map, limits=limits, noise_scale=grid.noise_scale,
-                   pool_mm=grid.pool_mm)  # fmt: skip
+        return cls(
+            (grid.axis(0), grid.axis(1), grid.axis(2)),
+            (grid.spacing,) * 3,
+            label_map.field_mm,
+            source_map=label_map,
+            label_map=label_map,
+            limits=limits,
+            noise_scale=grid.noise_scale,
+            pool_mm=grid.pool_mm,
+        )
 
     @property
     def shape(self) -> tuple[int, int, int]:

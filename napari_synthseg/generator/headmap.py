@@ -83,9 +83,12 @@ def headmap_file(
 
 
 def head_map(
-    scan: Volume, labels: Volume, options: HeadmapOptions | None = None, *,
+    scan: Volume,
+    labels: Volume,
+    options: HeadmapOptions | None = None,
+    *,
     names: tuple[str, str] = ("The scan", "the segmentation"),
-) -> Volume:  # fmt: skip
+) -> Volume:
     """Label what surrounds a segmented brain, by clustering the intensities of its scan.
 
     Args:

@@ -107,9 +107,12 @@ def prepared(source: Volume | LabelMap | str | os.PathLike) -> tuple[LabelMap, n
 
 
 def replay(
-    record: Record, label_map: LabelMap, affine: np.ndarray, shape: Sequence[int] | None = None,
+    record: Record,
+    label_map: LabelMap,
+    affine: np.ndarray,
+    shape: Sequence[int] | None = None,
     spacing: float | None = None,
-) -> Synthesized:  # fmt: skip
+) -> Synthesized:
     """Make the scan that a record describes, on the label map's device.
 
     `affine` is that of the array the map came from; see `sample_grid` for shape and spacing.
@@ -150,9 +153,12 @@ def placed_affine(grid: Grid, label_map: LabelMap, affine: np.ndarray) -> np.nda
 
 
 def synthesize(
-    label_map: Volume | LabelMap | str | os.PathLike, priors: GenerativeModel | str | Path = "synthseg", seed: int = 0,
-    shape: Sequence[int] | None = None, device: str = "cpu",
-) -> Synthesized:  # fmt: skip
+    label_map: Volume | LabelMap | str | os.PathLike,
+    priors: GenerativeModel | str | Path = "synthseg",
+    seed: int = 0,
+    shape: Sequence[int] | None = None,
+    device: str = "cpu",
+) -> Synthesized:
     """Draw a synthetic scan and its segmentation target from a label map.
 
     Args:

@@ -89,9 +89,14 @@ def rows_of(targets: Sequence[int]) -> dict[str, Any]:
 
 
 def split(
-    image: np.ndarray, labels: np.ndarray, *, seed: int = 0, name: str = "", parts: int = PARTS,
+    image: np.ndarray,
+    labels: np.ndarray,
+    *,
+    seed: int = 0,
+    name: str = "",
+    parts: int = PARTS,
     backgrounds: Sequence[int] = BACKGROUNDS,
-) -> Split:  # fmt: skip
+) -> Split:
     """Cluster the intensities of a labelled scan.
 
     A label with fewer than `FEWEST` voxels for each of its classes, or fewer gray levels than classes, gets as many
@@ -126,8 +131,15 @@ def split(
     whole = np.argwhere(index > 1)
     x, y, z = ((whole.min(0) + whole.max(0)) / 2 + MARGIN).tolist()
     field: Any = tuple(float(n) for n in labels.shape)
-    plain = LabelMap(torch.from_numpy(np.pad(index, MARGIN)), **rows_of(rows), center=(x, y, z), offset=(-MARGIN,) * 3,
-                     shape=labels.shape, field_mm=field, name=name)  # fmt: skip
+    plain = LabelMap(
+        torch.from_numpy(np.pad(index, MARGIN)),
+        **rows_of(rows),
+        center=(x, y, z),
+        offset=(-MARGIN,) * 3,
+        shape=labels.shape,
+        field_mm=field,
+        name=name,
+    )
     return Split(plain, torch.from_numpy(np.pad(levels, MARGIN)), tables, rows)
 
 

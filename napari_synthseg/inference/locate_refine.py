@@ -170,9 +170,15 @@ def sharpened(located: LocatorResult, refined: Prediction) -> LocatorResult:
 
 
 def _refine(
-    model: nn.Module, image: np.ndarray, located: LocatorResult, appearance: torch.Tensor, device: torch.device,
-    max_voxels: int, flip: bool, stage: str,
-) -> Generator[Progress, None, Prediction]:  # fmt: skip
+    model: nn.Module,
+    image: np.ndarray,
+    located: LocatorResult,
+    appearance: torch.Tensor,
+    device: torch.device,
+    max_voxels: int,
+    flip: bool,
+    stage: str,
+) -> Generator[Progress, None, Prediction]:
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:
@@ -198,8 +204,15 @@ def _refine(
     posteriors = yield from blend_steps(stage, one, grid, len(model.labels))  # type: ignore[arg-type]
     begin = tuple(start.tolist())
     tissues = TissueMaps({k: _doubled(v) for k, v in located.tissues.items()}, begin) if located.tissues else None
-    return Prediction(posteriors, values_of(model), tuple(low.tolist()), coarse.cpu(), str(device), tissues=tissues,
-                      coarse_start=begin)  # fmt: skip
+    return Prediction(
+        posteriors,
+        values_of(model),
+        tuple(low.tolist()),
+        coarse.cpu(),
+        str(device),
+        tissues=tissues,
+        coarse_start=begin,
+    )
 
 
 def _doubled(classes: torch.Tensor) -> torch.Tensor:

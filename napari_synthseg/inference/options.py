@@ -171,10 +171,18 @@ def _components(preset: InferenceConfig, options: SegmentOptions) -> InferenceCo
 def _of_organ(options: SegmentOptions, card: Mapping[str, Any]) -> InferenceConfig:
     """Return our own preset for another organ: no crop, no mirror; as many components as its labels had in training."""
     check_options(options, card)
-    return replace(OWN, crop_to_head=False, flip=False, keep_brain=False, fill_holes=False, brain=False,
-                   topology=options.keep_largest and not options.fast, bfloat16=options.bfloat16,
-                   spacing_mm=float(card.get("spacing_mm", 1.0)),
-                   single_component=tuple(int(value) for value in card.get("one_piece", ())))  # fmt: skip
+    return replace(
+        OWN,
+        crop_to_head=False,
+        flip=False,
+        keep_brain=False,
+        fill_holes=False,
+        brain=False,
+        topology=options.keep_largest and not options.fast,
+        bfloat16=options.bfloat16,
+        spacing_mm=float(card.get("spacing_mm", 1.0)),
+        single_component=tuple(int(value) for value in card.get("one_piece", ())),
+    )
 
 
 def check_options(options: SegmentOptions, card: Mapping[str, Any]) -> None:

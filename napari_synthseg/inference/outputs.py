@@ -123,10 +123,16 @@ def tissue_path(target: Path, name: str) -> Path:
 
 
 def write_results(
-    target: Path, scan: Volume, result: Segmentation, *, preview: bool = False, tissues: bool = False,
-    header: FileHeader | None = None, more: Mapping[str, Any] | None = None,
+    target: Path,
+    scan: Volume,
+    result: Segmentation,
+    *,
+    preview: bool = False,
+    tissues: bool = False,
+    header: FileHeader | None = None,
+    more: Mapping[str, Any] | None = None,
     also: Callable[[Path], None] | None = None,
-) -> list[Path]:  # fmt: skip
+) -> list[Path]:
     """Write labels, table, record, picture and posteriors: into a folder beside the target first, then moved together.
 
     Args:

@@ -54,9 +54,13 @@ def whole_head_around(
 
 
 def parcellate_steps(
-    model: nn.Module, head: WholeHead, prediction: Prediction, hard: np.ndarray, shape: Sequence[int],
+    model: nn.Module,
+    head: WholeHead,
+    prediction: Prediction,
+    hard: np.ndarray,
+    shape: Sequence[int],
     device: torch.device,
-) -> Generator[Progress, None, Parcels]:  # fmt: skip
+) -> Generator[Progress, None, Parcels]:
     """Divide the cortex.
 
     Args:

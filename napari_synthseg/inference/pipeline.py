@@ -60,8 +60,14 @@ def prepare_scan(state: State) -> Steps:
     """Bring the scan to the network's grid, and look at its values and extent."""
     yield Progress("Preparing", 0, 1)
     config, options = state.config, state.options
-    state.prepared = prepare(state.volume, ct=options.ct, crop_to_head=config.crop_to_head, name=state.name,
-                             reference_grid=config.reference_grid, spacing_mm=config.spacing_mm)  # fmt: skip
+    state.prepared = prepare(
+        state.volume,
+        ct=options.ct,
+        crop_to_head=config.crop_to_head,
+        name=state.name,
+        reference_grid=config.reference_grid,
+        spacing_mm=config.spacing_mm,
+    )
     like_labels = plausibility.check_values(state.volume.data)
     state.label_map = bool(like_labels)
     state.warnings += like_labels
@@ -271,9 +277,12 @@ def segment(
 
 
 def segment_steps(
-    volume: Volume, options: SegmentOptions | None = None, model: nn.Module | Networks | None = None, *,
+    volume: Volume,
+    options: SegmentOptions | None = None,
+    model: nn.Module | Networks | None = None,
+    *,
     name: str = "The image",
-) -> Generator[Progress, None, Segmentation]:  # fmt: skip
+) -> Generator[Progress, None, Segmentation]:
     """Segment a volume, reporting at least once a patch; closing the generator stops the work.
 
     Args:

@@ -85,8 +85,10 @@ def check_coverage(shape: Sequence[int], spacing_mm: float) -> list[str]:
         for n, usual, faces in zip(shape, BRAIN_MM, FACES, strict=True)
         if n * spacing_mm < usual
     ]
-    sentence = (f"The scan covers only {', '.join(short)}, less than an adult's brain: the networks know whole heads, "
-                "so look at the result; volumes of what is cut mean little.")  # fmt: skip
+    sentence = (
+        f"The scan covers only {', '.join(short)}, less than an adult's brain: the networks know whole heads, "
+        "so look at the result; volumes of what is cut mean little."
+    )
     return [sentence] if short else []
 
 

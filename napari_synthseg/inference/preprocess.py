@@ -70,9 +70,14 @@ class Prepared:
 
 
 def prepare(
-    volume: Volume, *, ct: bool = False, crop_to_head: bool = True, reference_grid: bool = False,
-    spacing_mm: float = 1.0, name: str = "The image",
-) -> Prepared:  # fmt: skip
+    volume: Volume,
+    *,
+    ct: bool = False,
+    crop_to_head: bool = True,
+    reference_grid: bool = False,
+    spacing_mm: float = 1.0,
+    name: str = "The image",
+) -> Prepared:
     """Prepare a scan for a network that works at a voxel size; see `InferenceConfig` for the choices.
 
     Raises:

@@ -31,9 +31,14 @@ Sink = Callable[[int, torch.Tensor], None]
 
 
 def slab_steps(
-    model: EncoderDecoder, source: Source, shape: tuple[int, int, int], sink: Sink, stage: str = "Segmenting", *,
+    model: EncoderDecoder,
+    source: Source,
+    shape: tuple[int, int, int],
+    sink: Sink,
+    stage: str = "Segmenting",
+    *,
     dtype: torch.dtype = torch.float32,
-) -> Generator[Progress, None, None]:  # fmt: skip
+) -> Generator[Progress, None, None]:
     """Compute posteriors of a whole volume, handed on slab after slab; a report after each of them.
 
     The shape (X, Y, Z) is in multiples of `model.multiple`; `dtype` is float32 or bfloat16, but the last layer and the

@@ -191,9 +191,11 @@ class Encodings:
         return self._encode(key, rgb, frame)
 
     def ahead(
-        self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None,
+        self,
+        images: Iterable[np.ndarray],
+        window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Encode images in the background, in this order; earlier requests that have not started are dropped."""
         wanted = {}
         for rgb in (to_rgb(image, window) for image in images):

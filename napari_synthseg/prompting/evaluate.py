@@ -210,9 +210,13 @@ def _measure(
 
 
 def _row(
-    case: PromptCase, truth: np.ndarray, setting: Setting, options: EvaluatePromptsOptions, session: Session,
+    case: PromptCase,
+    truth: np.ndarray,
+    setting: Setting,
+    options: EvaluatePromptsOptions,
+    session: Session,
     encode_s: float,
-) -> Row:  # fmt: skip
+) -> Row:
     draws = 1 if setting.prompt == "box" else options.draws  # there is but one tight box
     answers = [_answer(case, truth, setting, options, draw, session) for draw in range(draws)]
     return {

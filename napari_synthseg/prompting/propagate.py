@@ -111,11 +111,20 @@ class SliceAnswer(Progress):
 
 
 def propagate(
-    session: Session, volume: np.ndarray, axis: int, start: int, mask: np.ndarray, *, prompts: Prompts | None = None,
-    anchors: Mapping[int, Anchor] | None = None, known: np.ndarray | None = None,
-    corrected: Collection[int] | None = None, options: PropagateOptions | None = None, window: Window = None,
+    session: Session,
+    volume: np.ndarray,
+    axis: int,
+    start: int,
+    mask: np.ndarray,
+    *,
+    prompts: Prompts | None = None,
+    anchors: Mapping[int, Anchor] | None = None,
+    known: np.ndarray | None = None,
+    corrected: Collection[int] | None = None,
+    options: PropagateOptions | None = None,
+    window: Window = None,
     spacing: Sequence[float] = (1.0, 1.0, 1.0),
-) -> Generator[SliceAnswer, None, np.ndarray]:  # fmt: skip
+) -> Generator[SliceAnswer, None, np.ndarray]:
     """Follow an object from one slice through a volume; closing the generator stops it.
 
     The session's own image and prompts stay as they are, and it may be used meanwhile. To correct a result, call it
@@ -152,9 +161,13 @@ def propagate(
 
 
 def propagate_anchors(
-    session: Session, planes: Planes, anchors: Mapping[int, Anchor], options: PropagateOptions | None = None,
-    known: np.ndarray | None = None, corrected: Collection[int] | None = None,
-) -> Generator[SliceAnswer, None, np.ndarray]:  # fmt: skip
+    session: Session,
+    planes: Planes,
+    anchors: Mapping[int, Anchor],
+    options: PropagateOptions | None = None,
+    known: np.ndarray | None = None,
+    corrected: Collection[int] | None = None,
+) -> Generator[SliceAnswer, None, np.ndarray]:
     """Follow an object from all slices that are marked; see `propagate`."""
     options = options or PropagateOptions()
     for index, anchor in anchors.items():
@@ -189,9 +202,14 @@ class _Run:
     """One propagation: anchors and answers so far, answers of an earlier run, and what the anchors look like."""
 
     def __init__(
-        self, session: Session, planes: Planes, anchors: Mapping[int, Anchor], options: PropagateOptions,
-        known: np.ndarray | None = None, corrected: Collection[int] | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        session: Session,
+        planes: Planes,
+        anchors: Mapping[int, Anchor],
+        options: PropagateOptions,
+        known: np.ndarray | None = None,
+        corrected: Collection[int] | None = None,
+    ) -> None:
         self.session, self.planes, self.options = session, planes, options
         self.prompts = {index: anchor.prompts for index, anchor in anchors.items()}
         self.masks = {index: np.asarray(anchor.mask) != 0 for index, anchor in anchors.items()}

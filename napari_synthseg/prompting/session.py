@@ -111,9 +111,11 @@ class Session:
         self._states, self._now, self._last = [Prompts()], 0, None
 
     def encode_ahead(
-        self, images: Iterable[np.ndarray], window: tuple[float, float] | None = None,
+        self,
+        images: Iterable[np.ndarray],
+        window: tuple[float, float] | None = None,
         pixel: tuple[float, float] = SQUARE,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Encode images in the background, such as the neighbouring slices; replaces earlier requests."""
         self._encodings.ahead(images, window, pixel)
 

@@ -72,9 +72,13 @@ class SimilarObject(Progress):
 
 
 def similar_objects(
-    session: Session, image: np.ndarray, mask: np.ndarray, options: SimilarOptions | None = None,
-    window: tuple[float, float] | None = None, pixel: tuple[float, float] = (1.0, 1.0),
-) -> Generator[SimilarObject, None, list[np.ndarray]]:  # fmt: skip
+    session: Session,
+    image: np.ndarray,
+    mask: np.ndarray,
+    options: SimilarOptions | None = None,
+    window: tuple[float, float] | None = None,
+    pixel: tuple[float, float] = (1.0, 1.0),
+) -> Generator[SimilarObject, None, list[np.ndarray]]:
     """Find the objects of an image that resemble one of them (a mask), with a report for every peak.
 
     Arguments are those of `Session.set_image`; the session's own image and prompts stay.

@@ -207,9 +207,14 @@ def hedges_factor(n: int, m: int, covariates: int) -> float:
 
 
 def bootstrap_interval(
-    sizes: Sequence[int], estimate: Callable[..., np.ndarray], *, method: str, resamples: int, confidence: float,
+    sizes: Sequence[int],
+    estimate: Callable[..., np.ndarray],
+    *,
+    method: str,
+    resamples: int,
+    confidence: float,
     seed: int,
-) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+) -> tuple[np.ndarray, np.ndarray]:
     """Return bootstrap intervals (S,) by `scipy.stats.bootstrap`: people are drawn from their own group.
 
     Args:

@@ -96,9 +96,16 @@ class Acquisition(Step, name="acquisition", title="Acquisition", place=70, model
 
     @staticmethod
     def apply(
-        head: HeadState, *, direction: int, spacing_mm: float, thickness_mm: float, blur_mm: float,
-        in_plane_blur: float, noise_std: float, noise_seed: int,
-    ) -> None:  # fmt: skip
+        head: HeadState,
+        *,
+        direction: int,
+        spacing_mm: float,
+        thickness_mm: float,
+        blur_mm: float,
+        in_plane_blur: float,
+        noise_std: float,
+        noise_seed: int,
+    ) -> None:
         """Blur (eq. 24), sample the slices (eq. 25), add noise (eq. 2 of SynthSeg+), interpolate back (eq. 26)."""
         from napari_synthseg.generator.head import acquired
 

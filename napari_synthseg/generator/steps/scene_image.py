@@ -120,9 +120,16 @@ class Intensities(Step, name="intensities", title="Intensities", place=40, model
 
     @staticmethod
     def apply(
-        scene: SceneState, *, means: Floats, texture_cells: float, texture_seed: int, grain: float, noise_seed: int,
-        typical: float = 0.0, **tables: Floats,
-    ) -> None:  # fmt: skip
+        scene: SceneState,
+        *,
+        means: Floats,
+        texture_cells: float,
+        texture_seed: int,
+        grain: float,
+        noise_seed: int,
+        typical: float = 0.0,
+        **tables: Floats,
+    ) -> None:
         """Fill the regions; `grain` is the correlation of noise in pixels, `typical` a contrast of the scene."""
         import numpy as np
         import torch
@@ -194,9 +201,10 @@ class Lens(Step, name="lens", title="Acquisition", place=50, models=("shapes",))
 
     shading: Annotated[Range, Info(unit="log intensity", low=0, slider=(0, 2), step=0.05)] = (0.0, 0.5)
     """Standard deviation of the logarithm of a smooth multiplicative field."""
-    blur_px: Annotated[
-        Range, Info(unit="pixels as acquired", low=0, slider=(0, 8), step=0.1, label="Blur")
-    ] = (0.3, 1.8)  # fmt: skip
+    blur_px: Annotated[Range, Info(unit="pixels as acquired", low=0, slider=(0, 8), step=0.1, label="Blur")] = (
+        0.3,
+        1.8,
+    )
     """Standard deviation of the point spread."""
 
     def sample(self, rng: Rng, drawing: Drawing) -> Params:

@@ -69,9 +69,17 @@ class Spatial(Step, name="spatial", title="Spatial deformation", place=20, model
 
     @staticmethod
     def apply(
-        head: HeadState, *, flip: bool, rotation_deg: Triple, scaling: Triple, shearing: Triple, translation_mm: Triple,
-        velocity_std: float, velocity_grid: int, velocity_seed: int,
-    ) -> None:  # fmt: skip
+        head: HeadState,
+        *,
+        flip: bool,
+        rotation_deg: Triple,
+        scaling: Triple,
+        shearing: Triple,
+        translation_mm: Triple,
+        velocity_std: float,
+        velocity_grid: int,
+        velocity_seed: int,
+    ) -> None:
         """Look up every voxel's place in the label map, or in the scan (eq. 10)."""
         from napari_synthseg.generator.deformation import Transform, affine_matrix
 

@@ -37,9 +37,14 @@ class QcFeatures:
 
 
 def gather_features(
-    prediction: Prediction, hard: np.ndarray, image: np.ndarray, soft: dict[int, float], sums: dict[int, float],
-    before: dict[int, float], flips: bool,
-) -> QcFeatures:  # fmt: skip
+    prediction: Prediction,
+    hard: np.ndarray,
+    image: np.ndarray,
+    soft: dict[int, float],
+    sums: dict[int, float],
+    before: dict[int, float],
+    flips: bool,
+) -> QcFeatures:
     """Gather what there is.
 
     Args:

@@ -269,8 +269,10 @@ class PreviewPage(PageControls):
         if not isinstance(facts.get("seed"), int) or not isinstance(facts.get("prior"), list):
             raise InputError(f"{path.name} is no record of a sample: choose a file that Save… wrote.")
         if "class_priors" in facts:
-            raise InputError("The record was made with class priors from a table: estimate them again with "
-                             "`napari-synthseg priors`, and choose preset, file and seed by hand.")  # fmt: skip
+            raise InputError(
+                "The record was made with class priors from a table: estimate them again with "
+                "`napari-synthseg priors`, and choose preset, file and seed by hand."
+            )
         name = facts.get("preset", "")
         if name not in self.presets:
             raise InputError("This record is of another generator: open it in its own tab.")
