@@ -26,7 +26,7 @@ class NotWritten(InputError, OSError):
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Inside, say in a sentence that a file or folder cannot be written.
+    """Inside, say in a sentence that a file or folder cannot be written; errors of other files pass.
 
     The outermost one names the path: users know none of a temporary folder.
 
@@ -38,12 +38,26 @@ def writing(path: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if not isinstance(error, OSError) and _OS_ERROR not in str(error):
             raise
+        if isinstance(error, OSError) and _is_of_another(error, Path(path)):
+            raise
         cause = error.__cause__ if isinstance(error, NotWritten) else error
         reason = " ".join(str(getattr(cause, "strerror", None) or cause).split())
         if isinstance(cause, FileExistsError | NotADirectoryError):
             reason = "there is a file in place of a folder"
         remedy = "make room there, or choose another place" if is_disk_full(cause) else "choose another place"
         raise NotWritten(f"{path} cannot be written ({reason}): {remedy}.") from cause
+
+
+def _is_of_another(error: OSError, path: Path) -> bool:
+    """Whether an error is of a file that was only read: no path, part of it, or hidden one beside or below it."""
+    if isinstance(error, NotWritten):
+        return False
+    if not isinstance(error.filename, str | bytes | os.PathLike):
+        return type(error).__module__ not in ("builtins", "shutil")  # such as gzip.BadGzipFile
+    own, path = Path(os.path.abspath(os.fsdecode(error.filename))), Path(os.path.abspath(path))
+    folders = (path, *path.parents)
+    hidden = any(part.startswith(".") for part in own.parts[len(path.parent.parts) :])
+    return own not in folders and not (hidden and path.parent in own.parents)
 
 
 @contextmanager

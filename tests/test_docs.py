@@ -95,6 +95,14 @@ def test_what_the_pages_import_is_there():
         exec(compile(line, line, "exec"), {})
 
 
+@pytest.mark.parametrize("page", [one for one in PAGES if one.name != "training-log.md"], ids=lambda page: page.name)
+def test_files_that_a_page_names_are_there(page):
+    named = set(re.findall(r"`(?:python )?((?:\w+/)+\w+\.py)\b", page.read_text(encoding="utf-8")))
+    assert [
+        one for one in named if not any((place / one).is_file() for place in (CHECKOUT, CHECKOUT / "napari_synthseg"))
+    ] == []
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_lines_can_be_read(page):
     """Tables, blocks of code and output, pictures, and what a command wrote apart."""

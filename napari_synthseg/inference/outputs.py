@@ -46,7 +46,10 @@ def plan_outputs(
     """
     if suffix(out) in writable():
         if len(scans) > 1:
-            raise InputError(f"{out} is one file, but there are {len(scans)} scans: give a folder, or one scan.")
+            some = ", ".join([*map(str, scans[:3]), *["..."][: len(scans) - 3]])
+            raise InputError(
+                f"{out} is one file, but there are {len(scans)} scans ({some}): give a folder, or one scan."
+            )
         targets = [out]
     else:
         if out.is_file():

@@ -9,17 +9,18 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+from nibabel.spatialimages import HeaderDataError
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io.formats import GZIP, files_of, is_gzip
+from napari_synthseg.io.formats import GZIP
 from napari_synthseg.volume import free_host_memory
 
 logger = logging.getLogger(__name__)
 
 MOST_NON_FINITE = 0.5
 """A larger share of NaN or infinite voxels makes a scan unusable; up to it they become 0, with a warning."""
-LARGE_BYTES, MOST_PACKED = 8e9, 1000.0
-"""A volume of more bytes than this whose packed file is this many times smaller holds nothing."""
+LARGE_BYTES, MOST_PACKED = 2e9, 500.0
+"""Voxels of more bytes than this whose packed file is this many times smaller are hardly there."""
 MOST_BYTES = 1 << 36
 """More than this in one volume (64 GiB) is a broken header."""
 _CHUNK = 1 << 20
@@ -43,6 +44,10 @@ def reading(path: Path, form: str) -> Iterator[None]:
         raise InputError(f"{path} is not whole, {error.filename} is missing: copy both into one folder.") from error
     except MemoryError as error:
         raise InputError(f"{path} does not fit into memory: crop or downsample it first.") from error
+    except HeaderDataError as error:
+        raise InputError(
+            f"{path} has a header that cannot be right ({one_line(error)}): repair it, or convert or download it again."
+        ) from error
     except Exception as error:
         raise InputError(
             f"{path} cannot be read as {form}, it seems damaged or incomplete ({one_line(error)}): "
@@ -50,8 +55,8 @@ def reading(path: Path, form: str) -> Iterator[None]:
         ) from error
 
 
-def unpacked(path: Path, size: int) -> bytes:
-    """Return the content of a gzip file, its first `size` bytes at least, with its checksum verified.
+def unpacked(path: Path, size: int, start: int = 0) -> bytes:
+    """Return the content of a gzip file that begins at a byte, its first `size` bytes at least, its checksum verified.
 
     What follows the last packed part (padding, a mail's footer) is left out; a file that goes on and on is unpacked
     no further than a little beyond `size`.
@@ -61,7 +66,7 @@ def unpacked(path: Path, size: int) -> bytes:
     """
     parts: list[bytes] = []
     count = 0
-    for part in _unpack(path):
+    for part in _unpack(path, start):
         parts.append(part)
         count += len(part)
         if count > size + _SLACK:
@@ -79,8 +84,9 @@ def check_gzip(path: Path) -> None:
         pass
 
 
-def _unpack(path: Path) -> Iterator[bytes]:
+def _unpack(path: Path, start: int = 0) -> Iterator[bytes]:
     with open(path, "rb") as file:
+        file.seek(start)
         rest = file.read(_CHUNK)
         while rest[:2] == GZIP:
             member = zlib.decompressobj(wbits=31)
@@ -117,8 +123,17 @@ def check_affine(path: Path, affine: np.ndarray) -> np.ndarray:
     return affine
 
 
-def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
+def check_shape(
+    path: Path, shape: tuple[int, ...], itemsize: int = 4, *, count: int = 1, packed: float = np.inf
+) -> None:
     """Refuse shapes that are no volume, or too large for the memory that is left: twice the volume, as it is converted.
+
+    Args:
+        path: for messages.
+        shape: of a volume.
+        itemsize: of a voxel, bytes.
+        count: number of volumes.
+        packed: size of the packed file that holds them, bytes.
 
     Raises:
         InputError: not 3D, empty, or too large.
@@ -129,10 +144,13 @@ def check_shape(path: Path, shape: tuple[int, ...], itemsize: int = 4) -> None:
     if min(shape) < 1:
         raise InputError(f"{path} holds no voxels ({text}): copy, download or convert it again.")
     size = float(np.prod([float(n) for n in shape])) * itemsize
-    # A header without its voxels may be small, a packed file may not.
-    packed = sum(one.stat().st_size for one in files_of(path)) if path.is_file() and is_gzip(path) else np.inf
-    if size > min(MOST_BYTES, max(LARGE_BYTES, MOST_PACKED * packed)):
+    if size > MOST_BYTES:
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
+    if size * count > max(LARGE_BYTES, MOST_PACKED * packed):
+        raise InputError(
+            f"{path} claims to have {text} voxels{f' {count} times' if count > 1 else ''}, but its packed file of "
+            f"{packed / 1e6:.3g} MB can hardly hold them: repair its header, or crop it."
+        )
     check_memory(path, shape, itemsize)
 
 

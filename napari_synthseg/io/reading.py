@@ -125,16 +125,16 @@ def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -
 
 FEW_VALUES, MANY_VALUES, MOST_VALUES = 16, 64, 2048
 """A label map of few values is known by these alone; an image of many may fill its range; no label map has more."""
-SMOOTH_VALUES = 8
-"""An image without noise has at least as many values, next to each other."""
+GRAY_VALUES = 8
+"""An image of evenly spaced levels has at least as many: fewer are more often tissues."""
 
 
 def is_label_like(data: np.ndarray) -> bool:
     """Whether the values of an array (X, Y, Z) look like labels, not like intensities.
 
     Labels are whole and not negative, and few or mostly the same as their neighbor's; the most frequent value, which is
-    background even if it is not 0, says nothing. The values of a smooth image are few, too, and agree, but they leave
-    none out, and neighbors differ by one.
+    background even if it is not 0, says nothing. The values of a smooth image or a mask with soft edges are few, too,
+    and agree, but they are levels (`_are_levels`).
     """
     if data.dtype.kind == "b":
         return True
@@ -145,7 +145,7 @@ def is_label_like(data: np.ndarray) -> bool:
     if not thin.any():
         return data.dtype.kind != "f"
     values, counts = np.unique(thin, return_counts=True)
-    if len(values) > MOST_VALUES or _is_smooth(thin, values):
+    if len(values) > MOST_VALUES or _are_levels(thin, values):
         return False
     inside = thin[:-1] != values[counts.argmax()]
     agree = float((thin[1:] == thin[:-1])[inside].mean()) if inside.any() else 0.0
@@ -154,12 +154,19 @@ def is_label_like(data: np.ndarray) -> bool:
     return (agree > (0.8 if full else 0.3 if few else 0.5) or (few and inside.mean() < 0.05)) and is_whole(data)
 
 
-def _is_smooth(data: np.ndarray, values: np.ndarray) -> bool:
-    """Whether values leave out none in their range, and neighbors that differ do so by one."""
-    if len(values) < SMOOTH_VALUES or float(values[-1]) - float(values[0]) >= len(values) + 1:
+def _are_levels(data: np.ndarray, values: np.ndarray) -> bool:
+    """Whether values that leave out few are levels: neighbors that differ are mostly a level apart, or edges blend.
+
+    Edges do if the highest value has an area, but most between have none (numbered points have none at all).
+    """
+    range_ = float(values[-1]) - float(values[0])
+    if len(values) < GRAY_VALUES or len(values) < 0.6 * (range_ / float(np.diff(values).min()) + 1):
         return False
-    steps = np.abs(np.diff(data.astype(np.int32), axis=0))
-    return bool(np.mean(steps[steps > 0] == 1) > 0.7)
+    level = np.searchsorted(values, data)
+    steps = np.abs(np.diff(level, axis=0))
+    count = np.bincount(level[1:].ravel(), minlength=len(values))
+    agree = np.bincount(level[1:][steps == 0], minlength=len(values)) / np.maximum(count, 1)
+    return bool(np.mean(steps[steps > 0] == 1) > 0.6 or np.median(agree) < 0.25 < agree[-1])
 
 
 def is_whole(data: np.ndarray) -> bool:

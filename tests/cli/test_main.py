@@ -265,6 +265,14 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     assert table.read_text().startswith("scan,intracranial,")
 
 
+def test_ctrl_c_while_the_program_is_loaded_shows_no_traceback(tmp_path):
+    (tmp_path / "tyro.py").write_text("raise KeyboardInterrupt")
+    words = [sys.executable, "-m", "napari_synthseg.cli", "models"]
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(words, env=os.environ | {"PYTHONPATH": paths}, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "napari-synthseg: stopped\n")
+
+
 @pytest.mark.parametrize(
     ("command", "named"),
     [

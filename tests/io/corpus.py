@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from collections.abc import Callable
 from functools import partial
@@ -93,15 +94,21 @@ def overwritten(folder: Path, ending: str) -> Path:
     return path
 
 
-def bomb(folder: Path, ending: str) -> Path:
-    """A packed file of zeros, whose header claims 5e9 voxels; it is as short as its packed part."""
+def bomb(folder: Path, ending: str, series: bool = False) -> Path:
+    """A packed file of zeros, whose header claims 5e9 voxels of a byte; it is as short as its packed part."""
+    if ending == "nrrd":
+        path = nrrd_of(folder, EMPTY_HEADER)
+        head, _, content = path.read_bytes().partition(b"\n\n")
+        head = re.sub(rb"sizes: .*", b"sizes: 1700 1700 1870", re.sub(rb"type: .*", b"type: uchar", head))
+        path.write_bytes(head + b"\n\n" + content)
+        return path
     if ending == "mgz":
-        header = struct.pack(">7i", 1, 1700, 1700, 1870, 1, 3, 0) + struct.pack(">h", 1)
+        header = struct.pack(">7i", 1, 1700, 1700, 1870, 1, 0, 0) + struct.pack(">h", 1)
         header += struct.pack(">15f", 1, 1, 1, -1, 0, 0, 0, 0, -1, 0, 1, 0, 0, 0, 0)
     else:
         raw = nib.Nifti1Header()
-        raw.set_data_dtype(np.float32)
-        raw.set_data_shape((1700, 1700, 1870))
+        raw.set_data_dtype(np.uint8)
+        raw.set_data_shape((100, 100, 100, 5400) if series else (1700, 1700, 1870))
         raw.set_sform(np.eye(4), 1)
         header = raw.binaryblock + bytes(4)
     path = folder / f"scan.{ending}"
@@ -174,7 +181,8 @@ CORPUS: dict[str, Callable[[Path], Path]] = {
     **{f"{end}: {what}": partial(junk, ending=end, content=raw) for end in FORMATS for what, raw in JUNK.items()},
     **{f"{end}: cut at {keep:.0%}": partial(cut, ending=end, keep=keep) for end in FORMATS for keep in (0.002, 0.5)},
     **{f"{end}: a hole": partial(overwritten, ending=end) for end in ("nii.gz", "mgz")},
-    **{f"{end}: a bomb": partial(bomb, ending=end) for end in ("nii.gz", "mgz")},
+    **{f"{end}: a bomb": partial(bomb, ending=end) for end in ("nii.gz", "mgz", "nrrd")},
+    "nii.gz: a bomb of many volumes": partial(bomb, ending="nii.gz", series=True),
     **{f"NIfTI: {what}": partial(header_patched, fields=fields) for what, fields in NIFTI_FIELDS.items()},
     **{f"NRRD: {what}": partial(nrrd_of, header=header) for what, header in NRRD_HEADERS.items()},
     "NRRD: its data file is missing": nrrd_without_data,
@@ -206,6 +214,10 @@ SAYS = {
     ": empty": "empty file",
     "a pointer": "datalad get",
     "cut at 50%": "damaged or incomplete",
+    "a bomb": "can hardly hold them",
+    "quaternion": "no rotation",
+    "slope of NaN": "header that cannot be right (Valid slope but invalid intercept nan)",
+    "unknown type": "header that cannot be right",
     "no form has a code": "left and right are unknown",
     "singular affine": "spacing of 0 mm",
     "affine of zeros": "spacing of 0 mm",

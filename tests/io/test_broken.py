@@ -78,10 +78,25 @@ def test_a_small_file_that_claims_more_voxels_than_there_is_memory(tmp_path, mon
 
 
 def test_a_header_without_its_voxels_is_no_bomb(tmp_path, monkeypatch):
-    header, packed = tmp_path / "scan.nhdr", tmp_path / "scan.nii.gz"
-    header.write_bytes(b"NRRD0004")
-    packed.write_bytes(gzip.compress(b"\0" * 2000))
     monkeypatch.setattr(checks, "free_host_memory", lambda: None)  # not known on every system
-    checks.check_shape(header, (1400, 1400, 1400))
-    with pytest.raises(InputError, match="which no scan has"):
-        checks.check_shape(packed, (1400, 1400, 1400))
+    checks.check_shape(tmp_path / "scan.nhdr", (1400, 1400, 1400))
+    checks.check_shape(tmp_path / "mask.nii.gz", (1000, 1000, 1000), 1, packed=1e6)  # hardly anything, but it fits
+    for shape, count in (((1754, 1754, 1754), 1), ((100, 100, 100), 5400)):
+        with pytest.raises(InputError, match=r"10.5 MB can hardly hold them"):
+            checks.check_shape(tmp_path / "scan.mgz", shape, 1, count=count, packed=10.5e6)
+
+
+@pytest.mark.parametrize("ending", ["nii.gz", "mgz", "nrrd"])
+def test_a_packed_file_is_unpacked_no_further_than_its_header_says(tmp_path, ending, monkeypatch):
+    path = tmp_path / f"scan.{ending}"
+    write_volume(path, Volume(image_data(np.int16), AFFINE))
+    raw = path.read_bytes()
+    start = raw.index(checks.GZIP)
+    content = gzip.decompress(raw[start:]) + bytes(1 << 22)
+    path.write_bytes(raw[:start] + gzip.compress(content))
+    monkeypatch.setattr(checks, "_SLACK", 1 << 18)
+    monkeypatch.setattr(checks, "_CHUNK", 1 << 16)
+    seen = []
+    monkeypatch.setattr(checks, "unpacked", lambda *words, whole=checks.unpacked: seen.append(whole(*words)) or seen[0])
+    np.testing.assert_array_equal(read_volume(path).data, image_data(np.int16))
+    assert len(seen[0]) < 1 << 19

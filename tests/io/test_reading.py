@@ -347,7 +347,18 @@ def test_a_noisy_image_of_few_values_is_no_label_map(rng):
 @pytest.mark.parametrize("levels", [10, 20, 60, 200])
 def test_a_smooth_image_of_few_levels_is_no_label_map(levels):
     smooth = ndimage.gaussian_filter(ball(24), 4)
-    assert not is_label_like(np.rint(smooth * levels / smooth.max()).astype(np.uint8))
+    image = np.rint(smooth * levels / smooth.max())
+    assert not is_label_like(image.astype(np.uint8)) and not is_label_like((image * (255 // levels)).astype(np.uint8))
+
+
+@pytest.mark.parametrize(("levels", "blur"), [(16, 0.5), (16, 1.5), (32, 1.5), (16, 0.0)])
+def test_a_mask_with_soft_edges_is_no_label_map_and_numbered_points_are(levels, blur, rng):
+    mask = np.rint(ndimage.gaussian_filter(np.clip(ball(24), 0, 1), blur) * (levels - 1)).astype(np.uint8)
+    for step in (1, 255 // (levels - 1)):
+        assert is_label_like(mask * step) == (blur == 0)
+    points = np.zeros((64, 64, 64), np.uint8)
+    points[tuple(rng.integers(0, 64, (3, 12)))] = np.arange(1, 13)
+    assert is_label_like(points)
 
 
 def test_an_atlas_of_many_contiguous_labels_is_one():

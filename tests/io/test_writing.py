@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
+
 import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_synthseg import anatomy
+from napari_synthseg.atomic_io import NotWritten, placed
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import (
     LabelName,
@@ -92,6 +96,20 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
         write_volume(tmp_path / "file" / "a.nii", Volume(image_data(), AFFINE))
+
+
+def test_an_error_of_another_file_is_not_said_of_the_one_that_is_written(tmp_path):
+    path = tmp_path / "new" / "a.txt"
+    with pytest.raises(FileNotFoundError, match="other.txt"), placed(path):
+        (tmp_path / "new" / "other.txt").read_text()
+    with pytest.raises(gzip.BadGzipFile), placed(path):
+        gzip.decompress(b"no such thing")
+    for reason in (OSError(errno.ENOSPC, "No space left"), OSError("encoder error -2")):
+        with pytest.raises(NotWritten, match="a.txt cannot be written"), placed(path):
+            raise reason
+    with pytest.raises(NotWritten, match="a.txt cannot be written"), placed(path) as part:
+        (part / "x").write_text("there is no such folder")
+    assert not list(path.parent.iterdir())
 
 
 def test_a_folder_of_that_name_is_not_replaced(tmp_path):

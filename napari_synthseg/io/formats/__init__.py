@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from napari_synthseg.io.scan import FileHeader, ScanFile
 
 GZIP = b"\x1f\x8b"
-START = 352
+START = 540
 """Bytes at the start of a file, unpacked, that tell its format."""
 OTHERS = (
     ".txt", ".lst", ".csv", ".tsv", ".json", ".md", ".log", ".xls", ".xlsx", ".ods", ".html", ".htm", ".pdf", ".png",

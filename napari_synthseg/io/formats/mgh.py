@@ -34,7 +34,8 @@ class MGH(Format):
 
     def open(self, path: Path) -> list[ScanFile]:
         with checks.reading(path, "MGH"):
-            if not _says_orientation(path):
+            start = first_bytes(path)
+            if self.recognizes(start) and not _says_orientation(start):
                 raise InputError(
                     f"{path} has no orientation in its header (goodRASFlag is 0): convert it again from DICOM."
                 )
@@ -74,6 +75,6 @@ class MGH(Format):
         nib.save(nib.MGHImage(data, None, out), path)
 
 
-def _says_orientation(path: Path) -> bool:
+def _says_orientation(start: bytes) -> bool:
     """MGH keeps goodRASFlag, a big-endian int16, at byte 28; without it nibabel would assume coronal slices."""
-    return int.from_bytes(first_bytes(path)[28:30], "big") == 1
+    return int.from_bytes(start[28:30], "big") == 1

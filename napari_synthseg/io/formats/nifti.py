@@ -19,7 +19,7 @@ from nibabel.nifti1 import Nifti1Pair
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks
-from napari_synthseg.io.formats import Format, first_bytes, is_gzip, register, suffix
+from napari_synthseg.io.formats import Format, files_of, first_bytes, is_gzip, register, suffix
 from napari_synthseg.io.scan import MOST_AT_ONCE, FileHeader, ScanFile, Series
 
 logger = logging.getLogger(__name__)
@@ -51,13 +51,16 @@ class NIfTI(Format):
         with checks.reading(path, self.name):
             start = first_bytes(path)  # a file that says it holds both is none of a pair, whatever its name
             pair = suffix(path) in _PAIRS and start[344:347] != b"n+1" and start[4:7] != b"n+2"
-            image = nib.load(path, mmap=False) if pair else load_image(path, _image_class(path))
+            if pair and (name := Nifti1Pair.filespec_to_file_map(path)["header"].filename):
+                start = first_bytes(Path(name))
+            if self.recognizes(start) or not pair:
+                _check_header(path, start)
+            image = nib.load(path, mmap=False) if pair else load_image(path, _image_class(start))
             if not isinstance(image, Nifti1Pair):
                 raise InputError(f"{path} is an Analyze file, which does not say left from right: convert it to NIfTI.")
             if not pair:  # voxels never begin within the header, though some programs write an offset of 0
                 voxels: Any = image.dataobj
                 voxels._offset = max(voxels.offset, image.header.single_vox_offset)
-            _check_voxel_size(path, image)
             affine = checks.check_affine(path, _affine(path, image.header))
             header: Any = image.header
             is_labels = int(header["intent_code"]) == _LABEL_INTENT
@@ -127,7 +130,9 @@ def scan_of(
     """Return the scan in an image of nibabel's, its voxels not yet read."""
     shape = _three(image.shape)
     count = _count(image.shape, path)
-    checks.check_shape(path, shape, image.get_data_dtype().itemsize)
+    packed = [one for one in files_of(path) if is_gzip(one)]
+    size = sum(one.stat().st_size for one in packed) if packed else np.inf
+    checks.check_shape(path, shape, image.get_data_dtype().itemsize, count=count, packed=size)
     checks.check_type(path, image.get_data_dtype())
     stored = _stored_type(image)
 
@@ -150,9 +155,9 @@ def is_sheared(affine: np.ndarray) -> bool:
     return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _SHEAR)
 
 
-def _image_class(path: Path) -> Any:
-    size = first_bytes(path)[:4]
-    return nib.Nifti2Image if 540 in (int.from_bytes(size, "little"), int.from_bytes(size, "big")) else nib.Nifti1Image
+def _image_class(start: bytes) -> Any:
+    sizes = [int.from_bytes(start[:4], order) for order in ("little", "big")]
+    return nib.Nifti2Image if 540 in sizes else nib.Nifti1Image
 
 
 def _kept(header: Any) -> FileHeader:
@@ -238,15 +243,21 @@ def _set_step(header: Any, step: float) -> None:
     header["pixdim"][4] = step / _SECONDS_PER_UNIT[code]
 
 
-def _check_voxel_size(path: Path, image: Nifti1Pair) -> None:
-    """Refuse voxel sizes of 0, which nibabel would silently take for 1 mm."""
-    holder = image.file_map.get("header") or image.file_map["image"]
-    with holder.get_prepare_fileobj("rb") as file:
-        header = type(image.header).from_fileobj(file, check=False)
-    sizes = np.asarray(header["pixdim"][1 : 1 + min(3, len(image.shape))], np.float64)
+def _check_header(path: Path, start: bytes) -> None:
+    """Refuse voxel sizes of 0, which nibabel would silently take for 1 mm, and a qform, if it counts, that is none."""
+    kind = _image_class(start).header_class
+    if len(start) < kind.sizeof_hdr:
+        return
+    header = kind(start[: kind.sizeof_hdr], check=False)
+    sizes = np.asarray(header["pixdim"][1 : 1 + min(3, max(0, int(header["dim"][0])))], np.float64)
     if not np.isfinite(sizes).all() or (sizes == 0).any():
         text = " x ".join(f"{s:g}" for s in sizes)
         raise InputError(f"{path} has a spacing of {text} mm in its header (pixdim): repair it, or convert it again.")
+    if int(header["sform_code"]) <= 0 < int(header["qform_code"]):
+        turn = np.array([header[f"quatern_{axis}"] for axis in "bcd"], np.float64)
+        if not (turn @ turn <= 1 + kind.quaternion_threshold):
+            text = ", ".join(f"{one:g}" for one in turn)
+            raise InputError(f"{path} has a qform that is no rotation (quatern_b, c, d: {text}): repair its header.")
 
 
 def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -275,7 +286,8 @@ def _volume_bytes(path: Path, header: Any) -> int:
         InputError: it is no volume, or does not fit into memory.
     """
     shape = _three(header.get_data_shape())
-    checks.check_shape(path, shape, header.get_data_dtype().itemsize)
+    size, count = header.get_data_dtype().itemsize, _count(header.get_data_shape())
+    checks.check_shape(path, shape, size, count=count, packed=path.stat().st_size)
     return int(np.prod(shape, dtype=np.int64)) * header.get_data_dtype().itemsize
 
 

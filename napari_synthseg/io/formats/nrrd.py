@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from napari_synthseg.io.scan import FileHeader, ScanFile
 
 _TO_RAS = {"ras": (1, 1, 1), "las": (-1, 1, 1), "lps": (-1, -1, 1)}
 _MM_PER_UNIT = {"mm": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "microns": 0.001, "micron": 0.001, "µm": 0.001}
+_ITEMSIZES = {"char": 1, "int8": 1, "short": 2, "16": 2, "double": 8, "64": 8, "long long": 8, "longlong": 8}
+"""Bytes of a voxel by a part of its type's name; others have 4."""
+_PACKED = ("gzip", "gz", "bzip2", "bz2")
 _SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3}
 
 
@@ -35,6 +39,7 @@ class NRRD(Format):
         with checks.reading(path, self.name):
             with open(path, "rb") as file:
                 header = nrrd.read_header(file)
+                start = file.tell()
             sizes = [int(n) for n in header["sizes"]]
             if any("color" in str(kind).lower() for kind in header.get("kinds", ())):
                 raise InputError(f"{path} holds colors, not gray values: convert it to a single channel.")
@@ -44,9 +49,21 @@ class NRRD(Format):
             if len(spatial) != 3 or sum(sizes[axis] > 1 for axis in others) > 1:
                 text = " x ".join(str(n) for n in sizes)
                 raise InputError(f"{path} is no 3D scan ({text}, {len(spatial)} spatial axes): give a 3D scan.")
-            checks.check_shape(path, tuple(sizes[axis] for axis in spatial))
+            named = header.get("data file", header.get("datafile"))
+            file_of_data = path if named is None else path.parent / str(named)
+            itemsize = next((size for word, size in _ITEMSIZES.items() if word in header["type"]), 4)
+            packed = file_of_data.stat().st_size if header["encoding"] in _PACKED else np.inf
+            count = int(np.prod([float(sizes[axis]) for axis in others]))
+            checks.check_shape(path, tuple(sizes[axis] for axis in spatial), itemsize, count=count, packed=packed)
             affine = checks.check_affine(path, _affine(path, header, [directions[axis] for axis in spatial]))
-            data = checks.exact_array(path, nrrd.read(str(path))[0])
+            if header["encoding"] in _PACKED[:2]:  # pynrrd would unpack all, whatever the sizes say
+                size = int(np.prod(sizes, dtype=np.int64)) * itemsize
+                content = checks.unpacked(file_of_data, size, start if named is None else 0)
+                plain = {key: header[key] for key in header if key not in ("data file", "datafile")}
+                read = nrrd.read_data(plain | {"encoding": "raw"}, io.BytesIO(content), str(path))
+            else:
+                read = nrrd.read(str(path))[0]
+            data = checks.exact_array(path, read)
         several = [axis for axis in others if sizes[axis] > 1]
         step = _step(header, several[0]) if several else None
         data = np.moveaxis(data, others, range(-len(others), 0)) if others else data
