@@ -61,12 +61,18 @@ def evaluate(
     """
     a, b, spacing = aligned(pred, truth, names)
     asked = None if values is None else [int(value) for value in values]
-    notes: list[str] = []
+    own, notes = (a, b), list[str]()
     if asked is None or not {*anatomy.FREESURFER, *anatomy.SIDELESS} & set(asked):
         (a, b), notes = in_table(a, b, names, keep=asked or ())
     chosen = list(anatomy.predicted_values()[1:]) if asked is None else asked
     scored = set(chosen) if asked is not None else {s.value for s in anatomy.table() if s.evaluated}
     found = run(scores_steps(a, b, spacing, chosen, scored))
+    held = sorted({int(value) for labels in own for value in np.unique(labels)} - {0})
+    if held and asked is None and all(one["dice"] is None for one in found["structures"].values()):
+        listed = " ".join(map(str, held[:6])) + (" ..." if len(held) > 6 else "")
+        notes = [
+            f"Neither {names[0]} nor {names[1]} holds a structure of the brain: score others by --values {listed}."
+        ]
     return {**found, "notes": notes, "lacking": lacking([found["structures"]], names)}
 
 

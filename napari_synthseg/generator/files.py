@@ -148,6 +148,7 @@ def degrade_files(
     from napari_synthseg.devices import resolve_device
     from napari_synthseg.generator.degradation import degrade
     from napari_synthseg.io import read_labels, read_with_header, stem
+    from napari_synthseg.volume import check_extent
 
     options = options or DegradeOptions()
     device = resolve_device(options.device)
@@ -163,6 +164,7 @@ def degrade_files(
     def samples() -> Iterator[Save]:
         for path, own in zip(scans, seeds, strict=True):
             scan, header = read_with_header(path)
+            check_extent(scan, name=str(path))
             for seed in own:
                 facts = {"scan": path.name, "prior": list(options.prior), "seed": seed}
                 made = degrade(scan, generator.sample(seed=seed), labels, device)

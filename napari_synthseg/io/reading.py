@@ -115,7 +115,8 @@ def _chosen(path: Path, scan: ScanFile, index: int | None, remedy: str | None) -
             return 0
         named = "; ".join(f"{number}: {name}" for number, name in enumerate(scan.volume_names[:_LISTED]))
         names = f" ({named}{'; ...' if count > _LISTED else ''})" if named else ""
-        choose = remedy or f"choose one by its index, 0 to {count - 1}{names}, or save it as a file of its own"
+        how = f"choose one by its index, 0 to {count - 1}{names}, with --index of segment, batch or prompt"
+        choose = remedy or f"{how}, or save it as a file of its own"
         raise SeveralVolumes(f"{path} holds {count} volumes: {choose}.", count)
     if not 0 <= index < count:
         there = "only volume 0" if count == 1 else f"volumes 0 to {count - 1}"

@@ -73,6 +73,7 @@ def test_any_spacing_is_read_written_pointed_at_and_compared(mm, tmp_path):
     assert float(written.size.split()[0]) > 0
     found = read_labels(written.file)
     assert evaluate(found, found, [1])["structures"]["1"]["dice"] == 1
+    assert evaluate(found, found)["notes"][0].endswith("holds a structure of the brain: score others by --values 1.")
     with pytest.raises(InputError, match="absurd spacing"):
         check_scan(read_volume(tmp_path / "rat.nii.gz"))
 
