@@ -79,15 +79,14 @@ def gather(options: TrainFinetuneOptions, model: nn.Module, card: dict[str, Any]
     Raises:
         InputError: they cannot be used.
     """
-    look = input_spec(model, card)
-    training = [read_as_predicted(one, look.how) for one in find(options.scans, options.labels)]
+    look, labels = input_spec(model, card), labels_of(model)
+    training = [read_as_predicted(one, look.how, labels) for one in find(options.scans, options.labels)]
     names: tuple[str, ...] = ()
     if options.validation is not None:
-        held = [read_as_predicted(one, look.how) for one in find(options.validation)]
+        held = [read_as_predicted(one, look.how, labels) for one in find(options.validation)]
     else:
         training, held = hold_out(training, options.hold_out, "scan", one_in=5, least=1)
         names = tuple(scan.name for scan in held)
-    labels = labels_of(model)
     targets, places = targets_for(
         training, held, labels, options.task, unlabelled=options.unlabelled, unknown=options.unknown
     )

@@ -7,7 +7,7 @@ add up to one, in any proportion. Labels that no scan contains belong to the gro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -109,8 +109,10 @@ def read(found: ScanFiles, spacing: float = 1.0) -> RawScan:
     return RawScan(found.short_name, found.labels.name, np.asarray(scan.data, np.float32), labels)
 
 
-def read_as_predicted(found: ScanFiles, how: InferenceConfig) -> RawScan:
+def read_as_predicted(found: ScanFiles, how: InferenceConfig, keep: Collection[int] = ()) -> RawScan:
     """Read a scan as prediction gets it, from 0 on and at 1 mm, and its labels on the same grid.
+
+    FreeSurfer's own values become those of the label table, but for lesions, which say no side, and values to `keep`.
 
     Raises:
         InputError: a file cannot be read, or labels and scan do not overlap.
@@ -120,6 +122,7 @@ def read_as_predicted(found: ScanFiles, how: InferenceConfig) -> RawScan:
     values = resample_labels_to(read_labels(found.labels), made.image.shape, made.affine).data
     if not values.any():
         raise InputError(f"{found.labels.name} has no label inside {found.scan.name}: check that they belong together.")
+    values, _ = anatomy.from_freesurfer(values, keep={*keep, *anatomy.parcels(), anatomy.LESION})
     return RawScan(found.short_name, found.labels.name, np.ascontiguousarray(made.image), values)
 
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy
+from napari_synthseg.anatomy import predicted_values
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.head import Grid
 from napari_synthseg.inference.options import OWN
@@ -47,6 +48,15 @@ def test_scans_and_labels_are_brought_to_one_grid(raw) -> None:
         assert scan.image.shape == scan.values.shape and scan.image.min() == 0
         assert set(np.unique(scan.values)) == {*LABELS}
         assert scan.image[scan.values == 42].mean() > scan.image[scan.values == 2].mean() + 80
+
+
+def test_values_of_freesurfers_own_are_learned_as_those_of_the_table(tmp_path) -> None:
+    (scan,) = read_scans(write_scans(tmp_path, 1, values=(2, 3, 31, 41, 42, 63, 77, 251, 1012)))
+    assert set(np.unique(scan.values)) <= {0, 2, 3, 41, 42, 77, 136, 163, 1012}
+    for task in ("all", "four", "brain"):
+        targets_for([scan], [], predicted_values(), task)  # refuses unknown values
+    (kept,) = [read_as_predicted(one, OWN, keep=(0, 31, 251)) for one in find(tmp_path)]
+    assert {31, 251} <= set(np.unique(kept.values))
 
 
 def test_what_cannot_be_paired_is_said(tmp_path) -> None:
