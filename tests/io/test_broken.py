@@ -12,6 +12,7 @@ from napari_synthseg.errors import InputError, printable
 from napari_synthseg.io import checks, read_volume, write_volume
 from napari_synthseg.volume import Volume
 from tests.io.builders import AFFINE, image_data
+from tests.io.corpus import bomb
 
 
 def refusal(path) -> str:
@@ -84,6 +85,11 @@ def test_a_header_without_its_voxels_is_no_bomb(tmp_path, monkeypatch):
     for shape, count in (((1754, 1754, 1754), 1), ((100, 100, 100), 5400)):
         with pytest.raises(InputError, match=r"10.5 MB can hardly hold them"):
             checks.check_shape(tmp_path / "scan.mgz", shape, 1, count=count, packed=10.5e6)
+
+
+def test_the_footer_of_a_bomb_is_not_looked_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(gzip.GzipFile, "seek", lambda *_: pytest.fail("that unpacks what lies before"))
+    assert "can hardly hold them" in refusal(bomb(tmp_path, "mgz"))
 
 
 @pytest.mark.parametrize("ending", ["nii.gz", "mgz", "nrrd"])

@@ -110,8 +110,9 @@ def load_image(path: Path, kind: Any) -> Any:
     packed, named = is_gzip(path), path.name.lower().endswith((".gz", ".mgz"))
     source: dict[str, Any] = {"filename": str(path)}
     if packed:
-        with gzip.open(path) as file:
-            header = kind.header_class.from_fileobj(file, check=False)
+        with gzip.open(path) as file:  # MGH has a footer, for which nibabel would unpack all voxels
+            start: Any = io.BytesIO(first_bytes(path)) if kind is nib.MGHImage else file
+            header = kind.header_class.from_fileobj(start, check=False)
         offset = int(header["vox_offset"]) if "vox_offset" in header else 4096
         size = _volume_bytes(path, header)
         if size * _count(header.get_data_shape()) <= MOST_AT_ONCE:
