@@ -98,42 +98,43 @@ def opened(window, qtbot):
 
 TURNED = np.array([[1, 0, 0], [0, 0.9, -np.sqrt(0.19)], [0, np.sqrt(0.19), 0.9]])
 SCENES = {
+    "plain": ({}, (0, 1, 2)),
     "zoomed in": ({}, (0, 1, 2)),
     "thick slices, seen from the side": ({"scale": (5.0, 1.0, 1.0), "translate": (-30.0, 8.0, 100.0)}, (1, 0, 2)),
     "mirrored, seen from the side": ({"scale": (2.0, -1.0, 1.5)}, (2, 0, 1)),
     "turned in the plane": ({"rotate": TURNED, "scale": (3.0, 1.0, 1.0)}, (0, 1, 2)),
+    "turned out of the plane": ({"rotate": TURNED}, (1, 0, 2)),
     "axes exchanged": ({"scale": (1.0, 2.0, 1.0)}, (0, 2, 1)),
 }
 
 
-def test_what_is_clicked_is_what_is_segmented(opened):
-    """An image as in each scene, with a click on each of its two things that its slice shows."""
+@pytest.mark.parametrize("scene", SCENES)
+def test_what_is_clicked_is_what_is_segmented(opened, scene):
+    """An image as in a scene, with a click on each of its two things that its slice shows."""
+    geometry, order = SCENES[scene]
     viewer, data = opened.viewer, blobs((16, 20, 24))
     data[2:14, 4:12, 3:9], data[2:14, 6:16, 13:20] = 1, 2
-    for scene, (geometry, order) in SCENES.items():
-        viewer.layers.clear()
-        layer = viewer.add_image(data, contrast_limits=(0, 2), interpolation2d="nearest", **geometry)
-        viewer.dims.order = order
-        viewer.dims.set_point(order[0], layer.data_to_world((7.0, 9.0, 6.0 if order[0] == 2 else 9.0))[order[0]])
-        viewer.fit_to_view()
-        if scene == "zoomed in":
-            viewer.scene.camera.zoom *= 3
-            viewer.scene.camera.center = (0, 9, 10)
-        if not opened.widget.prompting.on:
-            opened.start()
-        drawn, clicked = np.asarray(layer._slice.image.raw), 0
-        for value, place in zip((1, 2), opened.drawn(layer), strict=True):
-            if not (drawn == value).any():
-                continue
-            opened.click(place)
-            at = section(opened.widget.prompting.work.draft.prompted()[0])
-            np.testing.assert_array_equal(opened.mask()[at], data[at] == value, err_msg=scene)
-            assert opened.mask().sum() == (data[at] == value).sum() > 0
-            opened.click(place, CONTROL)
-            assert not opened.mask().any()
-            opened.widget.discard.click()
-            clicked += 1
-        assert clicked, scene
+    layer = viewer.add_image(data, contrast_limits=(0, 2), interpolation2d="nearest", **geometry)
+    viewer.dims.order = order
+    viewer.dims.set_point(order[0], layer.data_to_world((7.0, 9.0, 6.0 if order[0] == 2 else 9.0))[order[0]])
+    viewer.fit_to_view()
+    if scene == "zoomed in":
+        viewer.scene.camera.zoom *= 3
+        viewer.scene.camera.center = (0, 9, 10)
+    opened.start()
+    drawn, clicked = np.asarray(layer._slice.image.raw), 0
+    for value, place in zip((1, 2), opened.drawn(layer), strict=True):
+        if not (drawn == value).any():
+            continue
+        opened.click(place)
+        at = section(opened.widget.prompting.work.draft.prompted()[0])
+        np.testing.assert_array_equal(opened.mask()[at], data[at] == value, err_msg=scene)
+        assert opened.mask().sum() == (data[at] == value).sum() > 0
+        opened.click(place, CONTROL)
+        assert not opened.mask().any()
+        opened.widget.discard.click()
+        clicked += 1
+    assert clicked
 
 
 def flat(opened):
