@@ -17,6 +17,11 @@ def rng() -> np.random.Generator:
     return np.random.default_rng(20230707)
 
 
+def examples(usual: int) -> int:
+    """How many cases hypothesis tries: `NAPARI_SYNTHSEG_EXAMPLES`, or what is usual in this test."""
+    return int(os.environ.get("NAPARI_SYNTHSEG_EXAMPLES", usual))
+
+
 @contextmanager
 def full_disk() -> Iterator[None]:
     """Inside, no file gets more than 50 bytes, whoever writes it, as on a full disk."""

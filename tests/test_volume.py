@@ -23,6 +23,7 @@ from napari_synthseg.volume import (
     same_grid,
     to_canonical,
 )
+from tests.conftest import examples
 from tests.shared_data import shared
 
 ORIENTATIONS = [
@@ -104,7 +105,7 @@ def test_only_three_dimensions():
 
 
 @given(geometries)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_canonical_and_back_is_exact(geometry):
     v = make_volume(np.random.default_rng(0), **geometry)
     canonical = to_canonical(v)
@@ -113,7 +114,7 @@ def test_canonical_and_back_is_exact(geometry):
 
 
 @given(geometries)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 def test_canonical_is_nibabels(geometry):
     v = make_volume(np.random.default_rng(1), **geometry)
     expected = nib.as_closest_canonical(nib.Nifti1Image(v.data, v.affine))
@@ -157,7 +158,7 @@ def test_whole_shifts_copy_and_fill(rng):
 
 
 @given(geometries, st.sampled_from([0, 1]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_resampling_is_brute_force_interpolation(geometry, order):
     rng = np.random.default_rng(2)
     v = make_volume(rng)
@@ -270,7 +271,7 @@ def blobs(shape=(14, 12, 13), count=6, seed=3) -> np.ndarray:
 
 
 @given(geometries)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_labels_are_argmax_of_their_interpolated_indicators(geometry):
     v = Volume(blobs(), np.eye(4))
     affine = make_affine(**geometry)
@@ -337,7 +338,7 @@ def test_large_slabs_agree_with_small_ones(monkeypatch):
 
 
 @given(geometries)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25), deadline=None)
 def test_crop_and_pad_move_no_voxel_in_space(geometry):
     v = make_volume(np.random.default_rng(4), **geometry)
     padded = pad(v, (1, 2, 3), (3, 2, 1), value=v.data.min())

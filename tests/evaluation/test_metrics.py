@@ -15,6 +15,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import asymmetry_index, compare_volumes, dice, evaluate, surface_distance
 from napari_synthseg.evaluation.metrics import count_labels, lacking, side_pairs, surface_distances
 from napari_synthseg.volume import Volume
+from tests.conftest import examples
 
 
 def cube(start=(4, 4, 4), size=6, shape=(18, 18, 18), value=17):
@@ -41,7 +42,7 @@ spacings = st.tuples(*[st.floats(0.4, 5.0)] * 3)
 
 
 @given(masks, masks, spacings, st.sampled_from([50.0, 95.0, 100.0]))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 def test_surface_distance_is_that_of_brute_force(a, b, spacing, percentile):
     if a.any() and b.any():
         expected = brute_force(a, b, np.array(spacing), percentile)
@@ -49,7 +50,7 @@ def test_surface_distance_is_that_of_brute_force(a, b, spacing, percentile):
 
 
 @given(masks, masks, spacings)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 def test_both_scores_are_symmetric_and_bounded_and_equal_masks_are_perfect(a, b, spacing):
     assert dice(a, b) == dice(b, a) and 0 <= dice(a, b) <= 1 == dice(a, a)
     if a.any() and b.any():

@@ -13,6 +13,7 @@ from torch import nn
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.volume import Volume
+from tests.conftest import examples
 from tests.test_volume import ORIENTATIONS
 
 BRIGHT, DARK = 2, 41
@@ -66,7 +67,7 @@ def halved_ball(orientation, spacing, angles, shears, origin, direction) -> tupl
 
 
 @given(geometries)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(25), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_labels_come_back_to_their_voxels(geometry):
     scan, bright, inside = halved_ball(**geometry)
     result = segment(scan, network=Halves(), flip=False)

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import read_scans, read_volume, write_exactly, write_volume
 from napari_synthseg.volume import Volume
+from tests.conftest import examples
 from tests.io.builders import AFFINE, image_data
 
 FORMATS = {".nii": 352, ".mgh": 90, ".nrrd": 400}
@@ -42,7 +43,7 @@ def refused_in_one_sentence(path: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("ending", FORMATS)
 @given(changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6))
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_changed_bytes(tmp_path, ending, changes):
     """What opens in a viewer can be saved."""
     path = changed_file(tmp_path, ending, changes)

@@ -13,6 +13,7 @@ from napari_synthseg.prompting.decode import answer_mask, at_image_resolution, c
 from napari_synthseg.prompting.encodings import Frame
 from napari_synthseg.prompting.prompts import Prompts
 from napari_synthseg.prompting.session import Session
+from tests.conftest import examples
 from tests.prompting.small import SIZE, small_model
 
 SHAPES = ((40, 50), (7, 90), (300, 260), (1, 1))
@@ -24,7 +25,7 @@ def prompts_on(shape, clicks, **others) -> Prompts:
     return Prompts(points, tuple(inside for *_, inside in clicks), **others)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(st.sampled_from(SHAPES), CLICKS, st.integers(0, 9), st.sampled_from([0.0, 0.5, 30.0]), st.booleans())
 def test_every_click_is_obeyed_whatever_the_decoder_says(shape, clicks, seed, size, connected) -> None:
     logits = torch.from_numpy(np.random.default_rng(seed).normal(0, size, (16, 16)).astype(np.float32)) - seed % 3
@@ -34,7 +35,7 @@ def test_every_click_is_obeyed_whatever_the_decoder_says(shape, clicks, seed, si
         assert mask[pixel] == inside
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30), deadline=None)
 @given(CLICKS, st.integers(0, 9))
 def test_every_part_of_an_answer_to_clicks_has_a_click(clicks, seed) -> None:
     prompts = prompts_on((60, 80), [*clicks, (0.5, 0.5, True)])
