@@ -23,8 +23,9 @@ from napari_synthseg.atomic_io import write_text
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import metrics
 from napari_synthseg.evaluation.metrics import compare_volumes, mean_known
-from napari_synthseg.io import read_label_table, read_labels, stem, suffix
-from napari_synthseg.io.formats import exists, readable
+from napari_synthseg.io import read_label_table, read_labels, stem
+from napari_synthseg.io.finding import is_series, scans_at, walk
+from napari_synthseg.io.formats import exists
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 
@@ -164,7 +165,7 @@ def labelled_scans(folder: Path, labels: Path | None = None) -> list[tuple[Path,
         labels: folder of the label files, whose names then need no ending (`la_003` to `la_003_0000`); by default they
             lie beside the scans.
     """
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
+    files = scans_at(folder)
     if labels is None or labels.resolve() == folder.resolve():
         found, scans = [p for p in files if is_label_name(p)], [p for p in files if not is_label_name(p)]
     else:
@@ -195,9 +196,10 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
     for path in (pred, truth):
         if not exists(path):
             raise InputError(f"{path} does not exist: give a label file or a folder of label files.")
-    if pred.is_dir() != truth.is_dir():
+    single = [not path.is_dir() or is_series(path) for path in (pred, truth)]
+    if single[0] != single[1]:
         raise InputError(f"{pred} and {truth} are a file and a folder: give two files or two folders.")
-    if not pred.is_dir():
+    if single[0]:
         return [(pred, truth)], {"pred": [], "truth": []}
     truths = _label_files(truth) or _label_files(truth, pred)
     pairs: dict[Path, Path] = {}
@@ -222,10 +224,10 @@ def _label_files(folder: Path, other: Path | None = None) -> list[Path]:
     if aside is not None and (aside == home or not aside.is_relative_to(home)):
         aside = None
     files = []
-    for path in sorted(folder.iterdir() if other is None else folder.rglob("*")):
+    below = (one for here, _ in walk(folder) for one in scans_at(here))
+    for path in scans_at(folder) if other is None else sorted(below):
         inside = path.relative_to(folder)
-        hidden = DERIVED in inside.parts[:-1] or any(part.startswith(".") for part in inside.parts)
-        if suffix(path) in readable() and not hidden and not (aside and (home / inside).is_relative_to(aside)):
+        if DERIVED not in inside.parts[:-1] and not (aside and (home / inside).is_relative_to(aside)):
             files.append(path)
     return [path for path in files if is_label_name(path)] or files
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import logging
 import zlib
 from collections.abc import Iterator
@@ -12,15 +13,15 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.io.formats import GZIP
+from napari_synthseg.io.formats import BZIP2, GZIP
 from napari_synthseg.volume import free_host_memory
 
 logger = logging.getLogger(__name__)
 
 MOST_NON_FINITE = 0.5
 """A larger share of NaN or infinite voxels makes a scan unusable; up to it they become 0, with a warning."""
-LARGE_BYTES, MOST_PACKED = 2e9, 500.0
-"""Voxels of more bytes than this whose packed file is this many times smaller are hardly there."""
+MOST_PACKED = 1032.0
+"""Gzip makes nothing smaller by more than this (258 bytes in 2 bits): a file that claims so is not whole, or a bomb."""
 MOST_BYTES = 1 << 36
 """More than this in one volume (64 GiB) is a broken header."""
 _CHUNK = 1 << 20
@@ -56,13 +57,13 @@ def reading(path: Path, form: str) -> Iterator[None]:
 
 
 def unpacked(path: Path, size: int, start: int = 0) -> bytes:
-    """Return the content of a gzip file that begins at a byte, its first `size` bytes at least, its checksum verified.
+    """Return what is packed (gzip, bzip2) from a byte on, its first `size` bytes at least, its checksum verified.
 
     What follows the last packed part (padding, a mail's footer) is left out; a file that goes on and on is unpacked
     no further than a little beyond `size`.
 
     Raises:
-        EOFError, zlib.error: the file is incomplete or damaged.
+        EOFError, OSError, zlib.error: the file is incomplete or damaged.
     """
     parts: list[bytes] = []
     count = 0
@@ -88,13 +89,13 @@ def _unpack(path: Path, start: int = 0) -> Iterator[bytes]:
     with open(path, "rb") as file:
         file.seek(start)
         rest = file.read(_CHUNK)
-        while rest[:2] == GZIP:
-            member = zlib.decompressobj(wbits=31)
+        while rest[:2] in (GZIP, BZIP2):
+            member = zlib.decompressobj(wbits=31) if rest[:2] == GZIP else bz2.BZ2Decompressor()
             while not member.eof:
-                if not rest and not (rest := file.read(_CHUNK)):
+                if not rest and getattr(member, "needs_input", True) and not (rest := file.read(_CHUNK)):
                     raise EOFError("the packed file ends too early")
                 yield member.decompress(rest, _CHUNK)
-                rest = member.unconsumed_tail
+                rest = getattr(member, "unconsumed_tail", b"")  # bzip2 keeps it
             rest = member.unused_data or file.read(_CHUNK)
 
 
@@ -133,7 +134,7 @@ def check_shape(
         shape: of a volume.
         itemsize: of a voxel, bytes.
         count: number of volumes.
-        packed: size of the packed file that holds them, bytes.
+        packed: size of the file that holds them packed by gzip, bytes.
 
     Raises:
         InputError: not 3D, empty, or too large.
@@ -146,10 +147,10 @@ def check_shape(
     size = float(np.prod([float(n) for n in shape])) * itemsize
     if size > MOST_BYTES:
         raise InputError(f"{path} claims to have {text} voxels, which no scan has: repair its header.")
-    if size * count > max(LARGE_BYTES, MOST_PACKED * packed):
+    if size * count > MOST_PACKED * packed:
         raise InputError(
             f"{path} claims to have {text} voxels{f' {count} times' if count > 1 else ''}, but its packed file of "
-            f"{packed / 1e6:.3g} MB can hardly hold them: repair its header, or crop it."
+            f"{packed / 1e6:.3g} MB cannot hold them: copy or download it again, or repair its header."
         )
     check_memory(path, shape, itemsize)
 

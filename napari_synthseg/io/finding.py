@@ -136,6 +136,18 @@ def scans_in(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def scans_at(folder: Path) -> list[Path]:
+    """Return the scans of a folder itself, in order: files, and folders of slices that are a series each."""
+    inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    return [path for path in inside if (is_series(path) if path.is_dir() else suffix(path) in scan_endings())]
+
+
+def is_series(folder: Path) -> bool:
+    """Whether a folder holds DICOM slices and no scans, so that it is one scan itself."""
+    files = [path for path in sorted(folder.iterdir()) if not path.is_dir()] if folder.is_dir() else []
+    return not any(suffix(path) in scan_endings() for path in files) and _has_slices(files)
+
+
 def walk(folder: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Give each folder below one, itself included, with its files, in order; linked folders too, each once.
 

@@ -18,6 +18,7 @@ from napari_synthseg.fields import to_json
 from napari_synthseg.inference import outputs
 from napari_synthseg.inference.preview import write_preview
 from napari_synthseg.io import stem, write_labels
+from napari_synthseg.io.checks import check_memory
 from napari_synthseg.io.labels import LabelName
 from napari_synthseg.jobs import Progress, checkpoint, mapped
 from napari_synthseg.prompting.options import PromptOptions, PropagateOptions, SimilarOptions
@@ -75,6 +76,7 @@ def prompt_file(
     clock = [time.perf_counter()]
     yield Progress("Reading")
     target = read_target(Path(scan), options.index)
+    check_memory(scan, target.array.shape[:3], 2)  # what is drawn, what is found, and its labels
     file = _output_file(target, Path(out), preview)
     if preview and target.scan is None:
         raise InputError("A picture has no preview: leave --preview out.")
@@ -194,7 +196,7 @@ def _write_picture(file: Path, masks: list[np.ndarray], labels: bool) -> str:
 
 def _write_labels(file: Path, target: PromptTarget, scan: Volume, mask: np.ndarray, label: int, preview: bool) -> str:
     """Write the label file, and the preview; return the size."""
-    labels = scan.with_data(mask.astype(np.int32) * label)
+    labels = scan.with_data(mask * np.min_scalar_type(label).type(label))
     size = f"{_mm3(scan, mask)} mm^3"
     if preview:
         write_preview(outputs.picture_path(file), scan, labels, title=f"{stem(file)}   {size}")

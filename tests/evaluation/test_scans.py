@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation import EvaluateOptions, evaluate_files, evaluate_steps, table
 from napari_synthseg.evaluation.scans import labelled_scans, pair_up
-from napari_synthseg.io import write_volume
+from napari_synthseg.io import read_labels, write_volume
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
+from tests.io.test_dicom import series
 from tests.shared_data import SHARED
 
 
@@ -111,6 +113,23 @@ def test_equal_names_match(tmp_path):
 def test_what_cannot_be_matched_is_said(tmp_path, preds, truths, sentence):
     with pytest.raises(InputError, match=sentence):
         pair_up(*folders(tmp_path, preds, truths))
+
+
+def test_folders_of_slices_and_pairs_of_files_are_one_label_map_each(tmp_path):
+    pytest.importorskip("pydicom")
+    for place in ("a", "b"):
+        for n, slice_ in enumerate(series(tmp_path / "truth" / place).iterdir()):
+            slice_.rename(slice_.with_name(f"{n}.img"))
+    truth = read_labels(tmp_path / "truth" / "a")
+    write_volume(tmp_path / "pred" / "a_dseg.nii.gz", truth)
+    nib.save(nib.Nifti1Pair(truth.data, truth.affine), tmp_path / "pred" / "b_dseg.img")
+    pairs, alone = pair_up(tmp_path / "pred", tmp_path / "truth")
+    assert names(pairs) == [("a_dseg.nii.gz", "a"), ("b_dseg.hdr", "b")] and alone == {"pred": [], "truth": []}
+    values = tuple(np.unique(truth.data).tolist()[1:4])
+    for pred, true in [(tmp_path / "pred", tmp_path / "truth"), *pairs]:
+        assert evaluate_files(pred, true, options=EvaluateOptions(values))["mean"]["dice"] == 1
+    (tmp_path / "pred" / "a_dseg.nii.gz").rename(tmp_path / "truth" / "a_labels.nii.gz")
+    assert labelled_scans(tmp_path / "truth") == [(tmp_path / "truth" / "a", tmp_path / "truth" / "a_labels.nii.gz")]
 
 
 def test_a_file_against_a_folder_is_refused(tmp_path):

@@ -214,7 +214,7 @@ SAYS = {
     ": empty": "empty file",
     "a pointer": "datalad get",
     "cut at 50%": "damaged or incomplete",
-    "a bomb": "can hardly hold them",
+    "a bomb": "cannot hold them",
     "quaternion": "no rotation",
     "slope of NaN": "header that cannot be right (Valid slope but invalid intercept nan)",
     "unknown type": "header that cannot be right",

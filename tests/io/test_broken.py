@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import os
 
@@ -78,28 +79,33 @@ def test_a_small_file_that_claims_more_voxels_than_there_is_memory(tmp_path, mon
         assert "of memory" in refusal(tmp_path / name)
 
 
-def test_a_header_without_its_voxels_is_no_bomb(tmp_path, monkeypatch):
+def test_a_header_without_its_voxels_and_a_mask_of_hardly_anything_are_no_bombs(tmp_path, monkeypatch):
     monkeypatch.setattr(checks, "free_host_memory", lambda: None)  # not known on every system
     checks.check_shape(tmp_path / "scan.nhdr", (1400, 1400, 1400))
-    checks.check_shape(tmp_path / "mask.nii.gz", (1000, 1000, 1000), 1, packed=1e6)  # hardly anything, but it fits
-    for shape, count in (((1754, 1754, 1754), 1), ((100, 100, 100), 5400)):
-        with pytest.raises(InputError, match=r"10.5 MB can hardly hold them"):
-            checks.check_shape(tmp_path / "scan.mgz", shape, 1, count=count, packed=10.5e6)
+    packed = len(gzip.compress(bytes(1 << 24))) / (1 << 24) * 1300**3
+    checks.check_shape(tmp_path / "mask.nii.gz", (1300, 1300, 1300), 1, packed=packed)
+    for shape, count in (((1300, 1300, 1400), 1), ((130, 130, 1300), 110)):
+        with pytest.raises(InputError, match=r"MB cannot hold them: copy"):
+            checks.check_shape(tmp_path / "scan.mgz", shape, 1, count=count, packed=packed)
+    monkeypatch.setattr(checks, "free_host_memory", lambda: 4.0e9)
+    with pytest.raises(InputError, match=r"4.4 GB of memory to read, but 4.0 GB are left: crop"):
+        checks.check_shape(tmp_path / "mask.nii.gz", (1300, 1300, 1300), 1, packed=packed)
 
 
 def test_the_footer_of_a_bomb_is_not_looked_for(tmp_path, monkeypatch):
     monkeypatch.setattr(gzip.GzipFile, "seek", lambda *_: pytest.fail("that unpacks what lies before"))
-    assert "can hardly hold them" in refusal(bomb(tmp_path, "mgz"))
+    assert "cannot hold them" in refusal(bomb(tmp_path, "mgz"))
 
 
-@pytest.mark.parametrize("ending", ["nii.gz", "mgz", "nrrd"])
-def test_a_packed_file_is_unpacked_no_further_than_its_header_says(tmp_path, ending, monkeypatch):
+@pytest.mark.parametrize(("ending", "packer"), [("nii.gz", gzip), ("mgz", gzip), ("nrrd", gzip), ("nrrd", bz2)])
+def test_a_packed_file_is_unpacked_no_further_than_its_header_says(tmp_path, ending, packer, monkeypatch):
     path = tmp_path / f"scan.{ending}"
     write_volume(path, Volume(image_data(np.int16), AFFINE))
     raw = path.read_bytes()
     start = raw.index(checks.GZIP)
     content = gzip.decompress(raw[start:]) + bytes(1 << 22)
-    path.write_bytes(raw[:start] + gzip.compress(content))
+    head = raw[:start].replace(b"gzip", packer.__name__.replace("bz2", "bzip2").encode())
+    path.write_bytes(head + packer.compress(content))
     monkeypatch.setattr(checks, "_SLACK", 1 << 18)
     monkeypatch.setattr(checks, "_CHUNK", 1 << 16)
     seen = []

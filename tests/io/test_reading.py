@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import logging
 
 import nibabel as nib
@@ -134,6 +136,23 @@ def test_nrrd_with_a_list_axis_needs_an_index(tmp_path):
     with pytest.raises(InputError, match="2 volumes"):
         read_volume(path)
     assert np.array_equal(read_volume(path, index=1).data, image_data() + 1000)
+
+
+@pytest.mark.parametrize("packer", [gzip, bz2])
+@pytest.mark.parametrize(("lines", "skipped"), [(2, 0), (0, 7), (3, 5), (1, -1)])
+@pytest.mark.parametrize("detached", [False, True])
+def test_nrrd_skips_lines_of_what_is_packed_and_bytes_of_what_is_unpacked(tmp_path, packer, lines, skipped, detached):
+    before = bytes(range(max(skipped, 13 * -skipped)))
+    packed = b"a line\n" * lines + packer.compress(before + image_data(np.int16).tobytes("F"))
+    header = (
+        f"NRRD0004\ntype: short\nendian: little\ndimension: 3\nsizes: 6 7 8\nline skip: {lines}\n"
+        f"byte skip: {skipped}\nencoding: {'gzip' if packer is gzip else 'bzip2'}\n"
+        "space: RAS\nspace directions: (1,0,0) (0,1,0) (0,0,1)\n"
+    )
+    (tmp_path / "a.raw").write_bytes(packed)
+    rest = b"data file: a.raw\n" if detached else b"\n" + packed
+    (path := tmp_path / "a.nhdr").write_bytes(header.encode() + rest)
+    assert np.array_equal(read_volume(path).data, image_data(np.int16))
 
 
 # One of several volumes

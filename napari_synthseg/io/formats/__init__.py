@@ -26,7 +26,7 @@ from napari_synthseg.errors import InputError
 if TYPE_CHECKING:
     from napari_synthseg.io.scan import FileHeader, ScanFile
 
-GZIP = b"\x1f\x8b"
+GZIP, BZIP2 = b"\x1f\x8b", b"BZ"
 START = 540
 """Bytes at the start of a file, unpacked, that tell its format."""
 OTHERS = (

@@ -17,7 +17,9 @@ _TO_RAS = {"ras": (1, 1, 1), "las": (-1, 1, 1), "lps": (-1, -1, 1)}
 _MM_PER_UNIT = {"mm": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "microns": 0.001, "micron": 0.001, "µm": 0.001}
 _ITEMSIZES = {"char": 1, "int8": 1, "short": 2, "16": 2, "double": 8, "64": 8, "long long": 8, "longlong": 8}
 """Bytes of a voxel by a part of its type's name; others have 4."""
-_PACKED = ("gzip", "gz", "bzip2", "bz2")
+_GZIP = ("gzip", "gz")
+_PACKED = (*_GZIP, "bzip2", "bz2")
+_WHERE = ("datafile", "lineskip", "byteskip")
 _SECONDS_PER_UNIT = {"s": 1.0, "sec": 1.0, "seconds": 1.0, "ms": 1e-3, "msec": 1e-3, "milliseconds": 1e-3}
 
 
@@ -52,14 +54,14 @@ class NRRD(Format):
             named = header.get("data file", header.get("datafile"))
             file_of_data = path if named is None else path.parent / str(named)
             itemsize = next((size for word, size in _ITEMSIZES.items() if word in header["type"]), 4)
-            packed = file_of_data.stat().st_size if header["encoding"] in _PACKED else np.inf
+            packed = file_of_data.stat().st_size if header["encoding"] in _GZIP else np.inf
             count = int(np.prod([float(sizes[axis]) for axis in others]))
             checks.check_shape(path, tuple(sizes[axis] for axis in spatial), itemsize, count=count, packed=packed)
             affine = checks.check_affine(path, _affine(path, header, [directions[axis] for axis in spatial]))
-            if header["encoding"] in _PACKED[:2]:  # pynrrd would unpack all, whatever the sizes say
+            if header["encoding"] in _PACKED:  # pynrrd would unpack all, whatever the sizes say
                 size = int(np.prod(sizes, dtype=np.int64)) * itemsize
-                content = checks.unpacked(file_of_data, size, start if named is None else 0)
-                plain = {key: header[key] for key in header if key not in ("data file", "datafile")}
+                content = _unpacked(file_of_data, size, start if named is None else 0, header)
+                plain = {key: header[key] for key in header if key.replace(" ", "") not in _WHERE}
                 read = nrrd.read_data(plain | {"encoding": "raw"}, io.BytesIO(content), str(path))
             else:
                 read = nrrd.read(str(path))[0]
@@ -92,6 +94,18 @@ class NRRD(Format):
             fields["spacings"] = [np.nan, np.nan, np.nan, step]
             fields["units"] = ["", "", "", "s"]
         nrrd.write(str(path), np.asfortranarray(data), fields, compression_level=4)
+
+
+def _unpacked(path: Path, size: int, start: int, header: dict[str, Any]) -> bytes:
+    """The voxels in a packed file, from a byte on: lines are skipped in what is packed, bytes in what is unpacked."""
+    lines, skipped = (int(header.get(f"{one} skip", header.get(f"{one}skip", 0))) for one in ("line", "byte"))
+    with open(path, "rb") as file:
+        file.seek(start)
+        for _ in range(lines):
+            file.readline()
+        start = file.tell()
+    content = checks.unpacked(path, size + max(skipped, 0), start)
+    return content[skipped : skipped + size] if skipped >= 0 else content[-size:]
 
 
 def _step(header: dict[str, Any], axis: int) -> float | None:
