@@ -107,3 +107,19 @@ def run(
         if should_stop is not None and should_stop():
             job.close()
             raise Stopped(f"stopped during: {report.stage}")
+
+
+def duration(seconds: float | None) -> str:
+    """Format a time in at most two units: "3 h 12 min", "40 s"; empty if unknown."""
+    if seconds is None or seconds != seconds or seconds < 0:
+        return ""
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
+    days, hours = divmod(hours, 24)
+    return f"{days} days {hours} h" if hours and days < 10 else f"{days} days"

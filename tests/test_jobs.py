@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from napari_synthseg.jobs import Progress, Stopped, checkpoint, run, stoppable
+from napari_synthseg.jobs import Progress, Stopped, checkpoint, duration, run, stoppable
 
 
 def counting(log: list):
@@ -58,3 +58,9 @@ def test_a_checkpoint_hears_only_its_own_thread():
             checkpoint()
     assert not raised
     checkpoint()  # outside nothing is asked
+
+
+def test_durations_are_short():
+    seconds = (None, float("nan"), 12, 59.6, 150, 3 * 3600 + 720, 3599.9, 30 * 3600 + 720, 80 * 3600)
+    words = ["", "", "12 s", "1 min", "2 min", "3 h 12 min", "1 h", "30 h", "3 days 8 h"]
+    assert [duration(s) for s in seconds] == words

@@ -25,7 +25,7 @@ from napari_synthseg.batch import bids
 from napari_synthseg.batch.executors import Cluster, Processes
 from napari_synthseg.batch.options import BatchOptions
 from napari_synthseg.batch.plan import Task, absolute, done, find, made_with, plan
-from napari_synthseg.batch.report import NAME, PAGE, Entry, Report, duration, entry, find_outliers, page, run_facts
+from napari_synthseg.batch.report import NAME, PAGE, Entry, Report, entry, find_outliers, page, run_facts
 from napari_synthseg.batch.schedule import Ending, Schedule
 from napari_synthseg.batch.segmenter import Load, Segmenter, Settings, failure
 from napari_synthseg.batch.workers import Workers
@@ -35,7 +35,7 @@ from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.outputs import plan_outputs
 from napari_synthseg.io.finding import find_scans
 from napari_synthseg.io.formats import ends_like_a_file
-from napari_synthseg.jobs import Progress, titled
+from napari_synthseg.jobs import Progress, duration, titled
 
 if TYPE_CHECKING:
     from torch import nn

@@ -31,6 +31,7 @@ from napari_synthseg.batch.segmenter import thumbnail_path
 from napari_synthseg.errors import printable
 from napari_synthseg.inference.quality.rating import AMBER, GREEN, RED, UNRATED, in_words
 from napari_synthseg.io import stem
+from napari_synthseg.jobs import duration
 
 NAME = "report.json"
 WRITE_INTERVAL = 20.0
@@ -284,16 +285,6 @@ def run_facts(options: Mapping[str, Any], seconds: float, done: int) -> dict[str
     if done:
         said["Pace"] = f"{done} scans in {duration(seconds)}, {60 * done / max(seconds, 1e-9):.1f} a minute"
     return said
-
-
-def duration(seconds: float) -> str:
-    """Format a duration: 40 s, 12 min, 3 h 05 min, 2 d 4 h."""
-    minutes, hours = round(seconds / 60), round(seconds / 3600)
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes // 60} h {minutes % 60:02} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"
 
 
 def find_outliers(

@@ -16,6 +16,7 @@ from napari_synthseg.cli.terminal import DONE, TRAINING, Json, Out, RunName, com
 from napari_synthseg.cli.train import train_to_the_end
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import changed, to_json
+from napari_synthseg.jobs import duration
 from napari_synthseg.training import runs
 
 RunNames = Annotated[
@@ -185,7 +186,7 @@ def progress_of(state: runs.Status) -> str:
     if state.active and state.steps_per_second:
         words.append(f"{state.steps_per_second:.2f} steps/s")
     if state.seconds_left is not None:
-        words.append(f"{runs.in_hours(state.seconds_left)} left")
+        words.append(f"{duration(state.seconds_left)} left")
     if state.score is not None:
         words.append(f"score {state.score:.3f}")
     return ", ".join(words)

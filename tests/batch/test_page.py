@@ -111,13 +111,6 @@ def test_the_page_is_worst_first_and_fetches_nothing(entries, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(40, "40 s"), (720, "12 min"), (3 * 3600 + 300, "3 h 05 min"), (187_000, "2 d 4 h")]
-)
-def test_durations_are_short(seconds, words):
-    assert report.duration(seconds) == words
-
-
-@pytest.mark.parametrize(
     ("verdict", "calibrated", "text"),
     [
         ("likely failed", True, "likely failed, expected mean Dice 0.70"),  # by weights that fail below 0.72

@@ -41,6 +41,9 @@ CONTROLS = (
     "cognitivelynormal", "ctrl", "ctl", "td", "0", "no", "false", "negative",
 )  # fmt: skip
 """Usual names of a reference group."""
+FEWEST_DRAWN, FEWEST_LEFT = 6, 12
+"""People of each group, and degrees of freedom, without which d has no interval: those of a bootstrap would be far too
+narrow, or boundless, since a model fits the few different people in a resample exactly."""
 _HINT = " (--covariates names those to correct for; none: no correction)"
 
 
@@ -55,7 +58,7 @@ class Effect:
         difference: other minus reference, adjusted, in the unit of the volumes.
         difference_ci: its interval (HC3).
         cohens_d: other minus reference; negative if the other group has less.
-        ci: bootstrap interval of d.
+        ci: bootstrap interval of d; NaN if there are too few people for one.
         hedges_g: d without the bias of small groups.
         p: of the difference (HC3).
         p_student: the same for groups that vary alike (analysis of covariance).
@@ -227,6 +230,7 @@ def _compare(
     corrected = pd.DataFrame(np.nan, people.volumes.index, people.volumes.columns)
     found: dict[str, dict[str, Any]] = {}
     skipped: dict[str, list[str]] = {}
+    too_few: list[str] = []
     for known, columns in same_rows(people.volumes):
         x = design.matrix[known]
         fitting: list[str] = []
@@ -238,6 +242,10 @@ def _compare(
             figures, values = effects_on(people.volumes.loc[known, fitting], x, other[known], options)
             corrected.loc[known, fitting] = values
             found |= dict(zip(fitting, figures, strict=True))
+            if np.isnan(figures[0]["ci"][0]):
+                too_few += fitting
+    why = "structures have no interval of Cohen's d: there are too few people for a bootstrap"
+    notes.add(f"{groups[0]} - {groups[1]}", why, too_few)
     for why, structures in skipped.items():
         notes.add(f"{groups[0]} - {groups[1]}", f"structures were not compared: {why}", structures)
     if not found:
@@ -277,10 +285,12 @@ def effects_on(
     control, case = Moments(z[~other], x[~other]), Moments(z[other], x[other])
     n, m = int((~other).sum()), int(other.sum())
     d, beta = effects(control(np.ones((1, n))), case(np.ones((1, m))), options.fit)
-    low, high = bootstrap_interval(
-        (n, m), lambda a, b: effects(control(a), case(b), options.fit)[0], method=options.interval,
-        resamples=options.resamples, confidence=options.confidence, seed=options.seed,
-    )  # fmt: skip
+    low = high = np.full(y.shape[1], np.nan)
+    if min(n, m) >= FEWEST_DRAWN and n + m - 2 - x.shape[1] >= FEWEST_LEFT:
+        low, high = bootstrap_interval(
+            (n, m), lambda a, b: effects(control(a), case(b), options.fit)[0], method=options.interval,
+            resamples=options.resamples, confidence=options.confidence, seed=options.seed,
+        )  # fmt: skip
     found = []
     design = np.column_stack([np.ones(n + m), other, x])
     for i in range(y.shape[1]):

@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, duration
 from napari_synthseg.training import folder
 from napari_synthseg.training.engine.events import EventReader, read_events
 from napari_synthseg.training.recipe import recipe
@@ -43,15 +43,7 @@ class Estimate:
     def sentence(self) -> str:
         """A sentence for the user."""
         memory = f", {self.memory / 2**30:.1f} GiB of memory" if self.memory else ""
-        return f"About {in_hours(self.seconds)} on {self.device}{memory}."
-
-
-def in_hours(seconds: float) -> str:
-    """Return a duration in a readable unit."""
-    for unit, size in (("days", 86_400.0), ("hours", 3_600.0), ("minutes", 60.0)):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+        return f"About {duration(self.seconds)} on {self.device}{memory}."
 
 
 def estimate(name: str, options: Any, steps: int = STEPS) -> Generator[Progress, None, Estimate]:

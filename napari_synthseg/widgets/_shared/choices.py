@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.jobs import Progress
+from napari_synthseg.jobs import Progress, duration
 from napari_synthseg.networks.registry import segments
 from napari_synthseg.weights import catalogue, keras
 
@@ -123,22 +123,6 @@ def preference(name: str, default: Any, *, group: str = "computing") -> Any:
         return getattr(getattr(get_plugin_settings(PLUGIN), group), name)
     except (ImportError, AttributeError, KeyError):
         return default
-
-
-def duration(seconds: float | None) -> str:
-    """Format a time in at most two units: "3 h 12 min", "40 s"; empty if unknown."""
-    if seconds is None or seconds != seconds or seconds < 0:
-        return ""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes and hours < 10 else f"{hours} h"
-    days, hours = divmod(hours, 24)
-    return f"{days} days {hours} h" if hours and days < 10 else f"{days} days"
 
 
 def so_far(report: Progress, seconds: float) -> str:

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from napari_synthseg.jobs import duration
 from napari_synthseg.training import runs
-from napari_synthseg.widgets._shared.choices import duration
 
 ACTIVE_HERE = ("waiting", "starting", "running", "paused", "stopping")
 """Kinds of status in which a process of this machine holds the run."""

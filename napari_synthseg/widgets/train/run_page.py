@@ -12,7 +12,7 @@ from qtpy.QtGui import QColor
 from qtpy.QtWidgets import QFrame, QGridLayout, QLabel, QListWidget, QListWidgetItem, QSizePolicy, QWidget
 from superqt.utils import signals_blocked
 
-from napari_synthseg.widgets._shared.choices import duration
+from napari_synthseg.jobs import duration
 from napari_synthseg.widgets._shared.choosers import ModelCard
 from napari_synthseg.widgets._shared.controls import (
     Message,

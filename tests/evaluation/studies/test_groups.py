@@ -7,6 +7,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.evaluation.studies import GroupOptions, study_groups
+from napari_synthseg.evaluation.studies.report import report_text
 from tests.evaluation.studies.tables import PEOPLE, cohort, write, write_cohort
 
 
@@ -32,6 +33,15 @@ def test_the_same_seed_gives_the_same_intervals(tmp_path):
     tables = write_cohort(tmp_path)
     one, again, other = (study(*tables, seed=seed).comparisons[0].effects[0].ci for seed in (1, 1, 2))
     assert one == again != other
+
+
+@pytest.mark.parametrize(("n", "covariates", "bounded"), [(12, "age,sex,icv", False), (16, "none", True)])
+def test_a_tiny_study_has_no_interval_rather_than_an_absurd_one(tmp_path, n, covariates, bounded):
+    found = study(*write_cohort(tmp_path, n=n), covariates=covariates)
+    e = found.comparisons[0].effects[0]
+    assert np.isfinite([e.cohens_d, *e.difference_ci]).all() and np.isfinite(e.ci).all() == bounded
+    assert bounded or "too few people for a bootstrap" in " ".join(said(found)) and "nan" not in report_text(found)
+    assert not bounded or max(np.abs(e.ci)) < 6
 
 
 def test_effects_are_not_those_of_age(tmp_path):

@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg.training.engine.events import EventLog, save_picture
-from napari_synthseg.widgets._shared.choices import duration
 from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.model import (
     doubts_about,
@@ -180,8 +179,6 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
 
 
 def test_words():
-    assert [duration(s) for s in (None, 12, 150, 3 * 3600 + 720, 80 * 3600)] == [
-        "", "12 s", "2 min", "3 h 12 min", "3 days 8 h"]  # fmt: skip
     assert [pace(v) for v in (None, 3.21, 0.25)] == ["", "3.21 steps/s", "4 s/step"]
     assert parse_gpus("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)\n") == {
         "cuda:0": "NVIDIA H200", "cuda:1": "NVIDIA H200"}  # fmt: skip
