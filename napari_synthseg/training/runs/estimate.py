@@ -29,12 +29,6 @@ class Estimate:
 
     seconds: float
     """Of the whole training."""
-    seconds_per_step: dict[str, float]
-    """Of each stage."""
-    validation_seconds: dict[str, float]
-    """Of one validation of each stage."""
-    start_seconds: float
-    """Until the first step."""
     memory: int | None
     """Peak bytes of the GPU, or of the machine if it trains on the CPU."""
     device: str
@@ -93,17 +87,13 @@ def _lend(source: Path, target: Path, tried: set[str]) -> None:
 def _sum_up(out: Path, wanted: dict[str, int], validate_every: int, began: float) -> Estimate:
     lines = [event for event in read_events(out) if "event" not in event]
     trial = folder.read_json(out / TRIAL)
-    per_step: dict[str, float] = {}
-    validation: dict[str, float] = {}
-    for stage in wanted:
+    seconds = 0.0
+    for stage, count in wanted.items():
         mine = [line for line in lines if line.get("stage") == stage]
         if not mine:
             raise InputError(f"The trial did not reach the stage {stage}: {last_line(out / folder.OUTPUT)}")
         warm = mine[1:] or mine
-        per_step[stage] = sum(line["took"] for line in warm) / len(warm)
-        validation[stage] = float(mine[-1].get("validating", 0.0))
-    start = max(0.0, lines[0]["time"] - began - lines[0]["took"])
-    seconds = start + sum(
-        count * per_step[stage] + (count // validate_every + 1) * validation[stage] for stage, count in wanted.items()
-    )
-    return Estimate(seconds, per_step, validation, start, trial.get("memory"), str(trial.get("device", "")))
+        seconds += count * sum(line["took"] for line in warm) / len(warm)
+        seconds += (count // validate_every + 1) * float(mine[-1].get("validating", 0.0))
+    seconds += max(0.0, lines[0]["time"] - began - lines[0]["took"])  # until the first step
+    return Estimate(seconds, trial.get("memory"), str(trial.get("device", "")))

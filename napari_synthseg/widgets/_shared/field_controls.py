@@ -134,10 +134,6 @@ class IntegerSpin(QSpinBox):
     def set_number(self, number: int | None) -> None:
         self.setValue(self._nothing if number is None and self._nothing is not None else int(number or 0))
 
-    def show_nothing_as(self, text: str) -> None:
-        if self._nothing is not None and text != self.specialValueText():
-            self.setSpecialValueText(text)
-
 
 class LineControl(QLineEdit):
     """A number, a text, or several of them, typed; empty is None, or no items."""

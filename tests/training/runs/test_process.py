@@ -213,13 +213,16 @@ def test_what_ran_out_of_memory_says_so(line, monkeypatch) -> None:
     assert "smaller batch" in runs.status(path).message
 
 
-def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny_organ) -> None:
+def test_an_estimate_is_measured_and_leaves_nothing_behind(tiny_organ, monkeypatch) -> None:
     options = replace(tiny_organ, steps=1_000)
-    reports = []
+    reports, seen = [], []
+    monkeypatch.setattr(
+        sys.modules[runs.estimate.__module__], "read_events", lambda out: seen.extend(read_events(out)) or seen
+    )
     result = run(runs.estimate("organ", options), reports.append)
-    assert set(result.seconds_per_step) == {"organ"} and result.device == "cpu"
-    pace, check = result.seconds_per_step["organ"], result.validation_seconds["organ"]
-    assert result.seconds == pytest.approx(result.start_seconds + 1_000 * pace + 11 * check)
+    first, *warm = [one for one in seen if "event" not in one]
+    steps = 1_000 * sum(one["took"] for one in warm) / len(warm) + 11 * warm[-1]["validating"]
+    assert 0 <= result.seconds - steps < 600 and first["took"] > 0 and result.device == "cpu"
     assert result.memory and result.memory > 50 << 20 and "cpu" in result.sentence
     assert reports[-1].total == 3 and not options.out.exists() and runs.all_runs() == []
 
