@@ -7,6 +7,7 @@ Weights are looked for in this order: an explicit path, the folder NAPARI_SYNTHS
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -22,6 +23,7 @@ from napari_synthseg.networks import registry
 from napari_synthseg.weights import keras
 
 logger = logging.getLogger(__name__)
+_warn_once = functools.cache(logger.warning)
 
 DEFAULT = "synthseg-fast"
 ROBUST = ("synthseg-robust", "synthseg_robust_2.0")
@@ -93,7 +95,7 @@ def available(roles: Collection[str] = ("segmenter",)) -> list[dict[str, Any]]:
                 try:
                     cards[path.stem] = {**read_card(path), "name": path.stem, "path": str(path)}
                 except InputError as error:
-                    logger.warning("%s", error)
+                    _warn_once("%s", str(error))
         for path in sorted(folder.glob("*.h5")) if folder.is_dir() and "prompt" not in roles else []:
             with contextlib.suppress(InputError):  # other programs keep their .h5 files in these folders too
                 cards.setdefault(path.stem, {**keras.describe(path), "path": str(path)})

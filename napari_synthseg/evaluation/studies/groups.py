@@ -230,7 +230,6 @@ def _compare(
     corrected = pd.DataFrame(np.nan, people.volumes.index, people.volumes.columns)
     found: dict[str, dict[str, Any]] = {}
     skipped: dict[str, list[str]] = {}
-    too_few: list[str] = []
     for known, columns in same_rows(people.volumes):
         x = design.matrix[known]
         fitting: list[str] = []
@@ -242,10 +241,8 @@ def _compare(
             figures, values = effects_on(people.volumes.loc[known, fitting], x, other[known], options)
             corrected.loc[known, fitting] = values
             found |= dict(zip(fitting, figures, strict=True))
-            if np.isnan(figures[0]["ci"][0]):
-                too_few += fitting
     why = "structures have no interval of Cohen's d: there are too few people for a bootstrap"
-    notes.add(f"{groups[0]} - {groups[1]}", why, too_few)
+    notes.add(f"{groups[0]} - {groups[1]}", why, [one for one in found if np.isnan(found[one]["ci"][0])])
     for why, structures in skipped.items():
         notes.add(f"{groups[0]} - {groups[1]}", f"structures were not compared: {why}", structures)
     if not found:

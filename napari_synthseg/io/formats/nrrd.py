@@ -15,8 +15,6 @@ from napari_synthseg.io.scan import FileHeader, ScanFile
 
 _TO_RAS = {"ras": (1, 1, 1), "las": (-1, 1, 1), "lps": (-1, -1, 1)}
 _MM_PER_UNIT = {"mm": 1.0, "m": 1000.0, "cm": 10.0, "um": 0.001, "microns": 0.001, "micron": 0.001, "µm": 0.001}
-_ITEMSIZES = {"char": 1, "int8": 1, "short": 2, "16": 2, "double": 8, "64": 8, "long long": 8, "longlong": 8}
-"""Bytes of a voxel by a part of its type's name; others have 4."""
 _GZIP = ("gzip", "gz")
 _PACKED = (*_GZIP, "bzip2", "bz2")
 _WHERE = ("datafile", "lineskip", "byteskip")
@@ -53,7 +51,7 @@ class NRRD(Format):
                 raise InputError(f"{path} is no 3D scan ({text}, {len(spatial)} spatial axes): give a 3D scan.")
             named = header.get("data file", header.get("datafile"))
             file_of_data = path if named is None else path.parent / str(named)
-            itemsize = next((size for word, size in _ITEMSIZES.items() if word in header["type"]), 4)
+            itemsize = np.dtype(nrrd.reader._TYPEMAP_NRRD2NUMPY[header["type"]]).itemsize
             packed = file_of_data.stat().st_size if header["encoding"] in _GZIP else np.inf
             count = int(np.prod([float(sizes[axis]) for axis in others]))
             checks.check_shape(path, tuple(sizes[axis] for axis in spatial), itemsize, count=count, packed=packed)

@@ -28,7 +28,8 @@ from napari_synthseg.volume import Volume
 logger = logging.getLogger(__name__)
 
 BRAIN = (2, 10, 12, 17, 41, 49, 51, 53)
-"""White matter, thalamus, putamen and hippocampus of both sides: a map with all of them is one of the brain."""
+"""White matter, thalamus, putamen and hippocampus of both sides: a map with most of them is one of the brain, as is one
+with any and parts of the cortex; structures may lie outside the scan, or have been removed."""
 LESION_LOAD_ML = (0.0, 60.0)
 """Volume of the white matter lesions that `lesions` paints into label maps."""
 
@@ -123,7 +124,8 @@ def table_values(labels: Volume, name: str) -> Volume:
     """
     values = {int(value) for value in np.unique(labels.data)}
     unknown = anatomy.unknown_values(labels.data)
-    if not set(BRAIN) <= values or len(unknown) > len(values) / 4:
+    shown, parts = set(BRAIN) & values, {value for value in values if value > 1000} - set(unknown)
+    if len(shown) < (1 if parts else 5) or len(unknown) > len(values) / 5:
         return labels
     if unknown:
         raise anatomy.unknown_error(name, unknown)

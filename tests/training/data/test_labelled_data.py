@@ -84,3 +84,9 @@ def test_a_brain_with_an_unknown_value_is_refused_and_other_organs_stay(tmp_path
         run(read_maps(tmp_path))
     heart = Volume(np.arange(27, dtype=np.int32).reshape(3, 3, 3), np.eye(4))
     assert table_values(heart, "heart") is heart
+    numbered = Volume(np.arange(52, dtype=np.int32).reshape(4, 13, 1), np.eye(4))
+    assert table_values(numbered, "52 organs") is numbered
+    for lost, more in (((17,), (31,)), ((17, 53, 51), (31,)), ((17, 53, 51, 12, 10), (1005, 2030))):
+        rest = brain(*more)
+        rest.data[np.isin(rest.data, lost)] = 0
+        assert not set(np.unique(table_values(rest, "a").data)) & {31, 1005, 2030}, "structures that are not there"
