@@ -221,11 +221,12 @@ def pair_up(pred: Path, truth: Path) -> tuple[list[tuple[Path, Path]], dict[str,
 def _label_files(folder: Path, other: Path | None = None) -> list[Path]:
     """The label files of a folder; with another one also those below, but for what is derived, or of the other side."""
     home, aside = folder.resolve(), None if other is None else other.resolve()
-    apart = aside is not None and aside not in (home, *home.parents)
+    if aside in (home, *home.parents):
+        aside = None
     files = []
     for path in scans_at(folder) if other is None else sorted(p for here, _ in walk(folder) for p in scans_at(here)):
         inside = path.relative_to(folder)
-        if DERIVED not in inside.parts[:-1] and not (apart and (home / inside).is_relative_to(aside)):
+        if DERIVED not in inside.parts[:-1] and not (aside and (home / inside).is_relative_to(aside)):
             files.append(path)
     return [path for path in files if is_label_name(path)] or files
 
