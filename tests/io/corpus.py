@@ -250,3 +250,9 @@ SAYS = {
     "a mark and nothing more": "no DICOM images",
 }
 """What a sentence says of a scan that has this in its name."""
+FINE: dict[str, tuple[str, ...]] = {
+    "segment": (),
+    "evaluate": ("all voxels 0", "all voxels 42", "a slice", "a row"),
+    "prompt": ("NIfTI: voxels of 18 m", "NIfTI: voxels of a nanometer"),
+}
+"""Those that a command takes, though they are no scans of a head."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 
 import numpy as np
 import pytest
@@ -10,12 +11,14 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QFileDialog
 
-from napari_synthseg.io import read_volume
+from napari_synthseg.cli import main
+from napari_synthseg.io import read_volume, stem
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared import user
 from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.volumes import actions as volumes_export
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
+from tests.evaluation.studies.tables import STRUCTURES, VOLUMES, cohort, write, write_cohort
 from tests.widgets.builders import scan_layer
 from tests.widgets.volumes.test_panel import result
 
@@ -42,6 +45,28 @@ def test_the_csv_is_that_of_the_command_line_which_studies_take(export, qtbot, t
         (row,) = csv.DictReader(file)
     assert list(row) == ["scan", "intracranial", "Brain-Stem", "Left-Hippocampus", "Right-Hippocampus"]
     assert (row["intracranial"], row["Left-Hippocampus"]) == ("1432100.000", "3912.000") and row["scan"]
+
+
+def test_a_study_takes_tables_saved_here_beside_those_of_the_command_line(export, qtbot, tmp_path, monkeypatch):
+    rows, people = cohort(16)
+    table, participants = write_cohort(tmp_path, rows, people)
+    saved = [write(tmp_path / "of_the_command_line.csv", VOLUMES, rows[:8])]
+    for scan, total, *volumes in rows[8:]:
+        name = stem(scan)
+        saved.append(tmp_path / f"{name}.csv")
+        choosing(monkeypatch, saved[-1])
+        values = dict(zip((17, 53, 16), map(float, volumes), strict=True))
+        export.parent().show_layer(result(name, values, intracranial_mm3=float(total)))
+        qtbot.mouseClick(export.csv, LEFT)
+    found = []
+    for number, tables in enumerate(([table], saved)):
+        words = ["study", *tables, "--participants", participants, "--group", "diagnosis", "--covariates", "icv"]
+        assert main([str(word) for word in (*words, "--resamples", 100, "--json", tmp_path / f"{number}.json")]) == 0
+        found.append(json.loads((tmp_path / f"{number}.json").read_text())["structures"])
+    assert found[0].keys() == found[1].keys() == set(STRUCTURES)
+    for name, one in found[0].items():
+        assert found[1][name]["cohens_d"] == pytest.approx(one["cohens_d"], abs=1e-3)
+        assert found[1][name]["difference"] == pytest.approx(one["difference"], rel=1e-3)
 
 
 def test_a_csv_the_dialog_could_not_ask_about_is_not_replaced(export, qtbot, tmp_path, monkeypatch):

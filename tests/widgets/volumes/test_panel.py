@@ -24,12 +24,12 @@ LEFT = Qt.MouseButton.LeftButton
 PLACES = {17: (2, 3, 1), 53: (2, 3, 8), 16: (7, 5, 5)}
 
 
-def result(name: str = "result", **kept) -> Labels:
+def result(name: str = "result", volumes=None, **kept) -> Labels:
     """Three structures, single voxels of 2 mm but for the brain stem."""
     data = np.zeros((10, 10, 10), np.uint16)
     for value, place in PLACES.items():
         data[place] = value
-    volumes = {17: 3912.3, 53: 4050.0, 16: 21_000.0}
+    volumes = volumes or {17: 3912.3, 53: 4050.0, 16: 21_000.0}
     kept = {"intracranial_mm3": 1_432_100.0, "warnings": ("Too small.",)} | kept
     kwargs = labels_kwargs(volumes, volumes, {17: 0.91, 53: LOW_QUALITY - 0.2, 16: 0.8})
     return Labels(data, name=name, scale=(2, 2, 2), translate=(-9, -7, 5), metadata={METADATA_KEY: kept}, **kwargs)
