@@ -208,7 +208,7 @@ def segment_many(
             try:
                 written = _write_page(out, report, segmentation, options, time.monotonic() - started)
             except OSError as error:
-                logger.warning("The report is incomplete (%s): run the same command again.", error)
+                logger.warning("The report is incomplete (%s): run the same command again.", str(error).rstrip("."))
                 written = None
     return BatchResult(tuple(report.entries), report.path, written)
 

@@ -44,7 +44,7 @@ def check_volumes(volumes: Mapping[int, float], intracranial_mm3: float | None =
         usual = adult_range(value)
         if usual is None or (mm3 < 5 and usual[0] < 0.1):
             continue
-        name, ml = anatomy.name(value), mm3 / 1000
+        name, ml = anatomy.name(value), float(f"{mm3 / 1000:.3g}")  # as it is said
         if ml < 0.05 * usual[0]:
             missing.append(name)
         elif not usual[0] <= ml <= usual[1]:

@@ -14,6 +14,7 @@ def usual_volumes() -> dict[int, float]:
 def test_a_usual_brain_gives_no_warning():
     volumes = usual_volumes()
     assert plausibility.check_volumes(volumes, 1.5e6) == []
+    assert plausibility.check_volumes(volumes | {53: 6503.0}, 1.5e6) == [], "said as 6.5 mL, usually 1.3-6.5"
 
 
 def test_missing_and_unusual_structures_are_named():
