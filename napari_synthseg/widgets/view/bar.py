@@ -1,7 +1,4 @@
-"""Buttons, menu commands and keys for the view: axial, coronal, sagittal, 3D, three planes, letters, convention.
-
-Two followers keep a viewer as the bar shows it: letters at the edges of the canvas, and a camera that stays upright.
-"""
+"""Buttons, menu commands and keys for the view (planes, 3D, convention), and a camera that stays upright."""
 
 from __future__ import annotations
 
@@ -11,16 +8,12 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
-import numpy as np
-from napari.components.overlays import TextOverlay
-from psygnal import EmitLoopError
 from qtpy.compat import isalive
 from qtpy.QtWidgets import QPushButton, QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import button, combo, listen, row
 from napari_synthseg.widgets._shared.face import Face
-from napari_synthseg.widgets._shared.user import recall, remember
 from napari_synthseg.widgets.layers.geometry import AXIS_LABELS
 from napari_synthseg.widgets.view import view
 from napari_synthseg.widgets.view.planes import three_planes
@@ -31,7 +24,6 @@ if TYPE_CHECKING:
     from napari.layers import Layer
 
 
-FACE = "view"
 _WIDTH = 26
 
 _BUTTONS = {
@@ -57,24 +49,18 @@ class ViewBar(QWidget):
         super().__init__(parent)
         self._viewer = viewer
         bind_view_keys(viewer)
-        self._letters = EdgeLetters.of(viewer)
-        for keeper in (self._letters, Upright.of(viewer)):
-            keeper.hold()
-            self.destroyed.connect(keeper.release)
+        upright = Upright.of(viewer)
+        upright.hold()
+        self.destroyed.connect(upright.release)
         self.buttons = {name: self._view_button(name) for name in view.VIEWS}
         self.convention = combo(_CONVENTIONS, "Which side of the picture is the patient's left.")
         self.convention.setAccessibleName("View convention")
         self.convention.setMinimumWidth(60)
         self.convention.setCurrentIndex(self.convention.findData(view.convention_preferred()))
-        letters = "Letters at the edges of the picture: left, right, anterior, posterior, superior, …"
         planes = "Three planes with a linked cursor, oblique scans resliced; press again for one plane."
-        self.letters = button("LR", letters, name="Letters", width=_WIDTH, checkable=True)
         self.planes = button("⊞", planes, lambda: three_planes(viewer), name="Three planes", width=_WIDTH)
-        parts = (*self.buttons.values(), self.planes, self.letters, (self.convention, 1))
-        row(*parts, parent=self, spacing=2)
+        row(*self.buttons.values(), self.planes, (self.convention, 1), parent=self, spacing=2)
         self.convention.activated.connect(self._on_convention)
-        self.letters.toggled.connect(self._on_letters)
-        self.letters.setChecked(bool(recall(FACE).get("letters", True)))
         dims, camera = viewer.dims.events, viewer.scene.camera.events
         listen(self, ViewBar._follow, dims.order, dims.ndisplay, dims.ndim, camera.orientation)
         self._follow()
@@ -98,10 +84,6 @@ class ViewBar(QWidget):
     def _on_convention(self) -> None:
         name, _ = view.current_view(self._viewer)
         self.show_view(name or (view.THREE_D if self._viewer.dims.ndisplay == 3 else view.AXIAL))
-
-    def _on_letters(self, shown: bool) -> None:
-        self._letters.show(shown)
-        remember(FACE, {"letters": shown})
 
     def _follow(self, event: object = None) -> None:
         shown, convention = view.current_view(self._viewer)
@@ -165,76 +147,6 @@ def bind_view_keys(viewer: napari.viewer.Viewer) -> None:
             viewer.bind_key(key, command)  # a function: napari reads its name at every key
 
 
-# Followers
-
-EDGES = {"top_center": (0, 1), "bottom_center": (0, -1), "middle_right": (1, 1), "middle_left": (1, -1)}
-LETTERS = (("I", "S"), ("P", "A"), ("L", "R"))  # at the ends of each of the last three axes
-_SLANTED = 0.5  # least cosine between an edge and an axis that it names, in 3D
-_KEY = "synthseg_{}"
-
-
-def letters(viewer: ViewerModel) -> dict[str, str]:
-    """Return the letters at each edge of the canvas; empty if the axes of a layer may not be anatomical."""
-    if not _is_anatomical(viewer):
-        return dict.fromkeys(EDGES, "")
-    directions = view.screen_directions(viewer)
-    return {edge: _letters(viewer, sign * directions[which]) for edge, (which, sign) in EDGES.items()}
-
-
-class EdgeLetters(view.ViewerFollower):
-    """Four text overlays of a viewer that name its sides."""
-
-    def __init__(self, viewer: ViewerModel) -> None:
-        super().__init__(viewer)
-        self._overlays, self.visible = {}, False
-        for edge in EDGES:
-            overlay = TextOverlay(position=edge, font_size=12, visible=False)
-            viewer.canvas.overlays[_KEY.format(edge)] = self._overlays[edge] = overlay
-        for signal in (
-            viewer.dims.events.order,
-            viewer.dims.events.ndisplay,
-            viewer.dims.events.ndim,
-            viewer.scene.camera.events.angles,
-            viewer.scene.camera.events.orientation,
-            viewer.layers.events.inserted,
-            viewer.layers.events.removed,
-        ):
-            signal.connect(self.update)
-
-    def show(self, shown: bool) -> None:
-        self.visible = shown
-        self.update()
-
-    def release(self) -> None:
-        """Forget a widget; without any the letters are hidden."""
-        super().release()
-        if self._widgets <= 0:
-            with suppress(RuntimeError, EmitLoopError):  # a closing window deletes the canvas first
-                self.show(False)
-
-    def update(self, event: object = None) -> None:
-        viewer = self._viewer()
-        texts = letters(viewer) if self.visible and viewer is not None else dict.fromkeys(EDGES, "")
-        for edge, overlay in self._overlays.items():
-            overlay.text = texts[edge]
-            overlay.visible = bool(texts[edge])
-
-
-def _letters(viewer: ViewerModel, direction: np.ndarray) -> str:
-    first = viewer.dims.ndim - 3
-    parts = sorted(zip(viewer.dims.displayed, direction, strict=True), key=lambda part: -abs(part[1]))
-    there = [LETTERS[axis - first][int(along > 0)] for axis, along in parts if axis >= first and abs(along) >= _SLANTED]
-    return "".join(there)
-
-
-def _is_anatomical(viewer: ViewerModel) -> bool:
-    if any(layer.ndim == 2 and layer.visible and hasattr(layer, "contrast_limits_range") for layer in viewer.layers):
-        return False  # a 2D picture
-    solid = [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "contrast_limits_range")]
-    solid += [layer for layer in viewer.layers if layer.ndim >= 3 and hasattr(layer, "selected_label")]
-    return bool(solid) and all(tuple(layer.axis_labels[-3:]) == AXIS_LABELS for layer in solid)
-
-
 NAPARI = ("towards", "down", "right")
 """napari's own orientation: rows run down, columns to the right."""
 
@@ -256,11 +168,15 @@ class Upright(view.ViewerFollower):
             self._lay_flat(viewer)
 
     def _on_ndisplay(self, event: Any) -> None:
-        """Give the cursor a direction before the mouse moves: without one napari 0.9 cannot add Labels in 3D."""
+        """Take the cursor off the canvas until it moves: without a direction in 3D napari 0.9 cannot add Labels."""
         viewer = self._viewer()
-        if viewer is not None and viewer.dims.ndisplay == 3 and viewer.cursor._view_direction is None:
-            camera, dims = viewer.scene.camera, viewer.dims
-            viewer.cursor._view_direction = camera.calculate_nd_view_direction(dims.ndim, dims.displayed)
+        if viewer is not None and viewer.dims.ndisplay == 3 and viewer.mouse_over_canvas:
+            viewer.mouse_over_canvas = False
+            viewer.mouse_move_callbacks.append(self._on_moved)
+
+    def _on_moved(self, viewer: ViewerModel, event: Any) -> None:
+        viewer.mouse_move_callbacks.remove(self._on_moved)
+        viewer.mouse_over_canvas = True
 
     def _on_inserted(self, event: Any) -> None:
         viewer, layer = self._viewer(), event.value
@@ -285,11 +201,13 @@ class Upright(view.ViewerFollower):
         if self._turned is None:
             self._turned = tuple(viewer.dims.order), tuple(str(one) for one in camera.orientation)
         viewer.dims.order, camera.orientation = order, NAPARI
+        viewer.canvas.overlays.axes.visible = False
 
     def _turn_back(self, viewer: ViewerModel) -> None:
         turned, self._turned = self._turned, None
         if turned is not None:
             viewer.scene.camera.orientation = turned[1]
+            viewer.canvas.overlays.axes.visible = turned[1] != NAPARI
             if len(turned[0]) == viewer.dims.ndim:
                 viewer.dims.order = turned[0]
 

@@ -48,6 +48,8 @@ def anatomical_view(viewer: ViewerModel, convention: str | None = None) -> None:
 def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> None:
     """Show a plane or 3D. The focus stays, and the zoom, unless the whole scene was in view.
 
+    The first of these views shows napari's axes in a corner, which are named where the layers name theirs.
+
     Args:
         viewer: nothing happens if it has fewer than three dimensions.
         name: one of `VIEWS`.
@@ -57,6 +59,8 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
         return
     convention = convention or convention_preferred()
     space, camera = _space(viewer), viewer.scene.camera
+    if current_view(viewer)[0] is None:
+        viewer.canvas.overlays.axes.visible = True
     point, whole, zoom = focus(viewer), shows_everything(viewer), camera.zoom
     viewer.dims.ndisplay = 3 if name == THREE_D else 2
     viewer.dims.order = (*range(space[0]), *(space[axis] for axis in _ORDERS[name]))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
-from qtpy.compat import isalive
 from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets.view import bar as view_bar
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.bar import EDGES, ViewBar
+from napari_synthseg.widgets.view.bar import ViewBar
 from tests.widgets.builders import scan_layer
 
 LEFT = Qt.MouseButton.LeftButton
@@ -33,11 +32,6 @@ def bar(viewer, qtbot):
 
 def pressed(bar: ViewBar) -> list[str]:
     return [name for name, button in bar.buttons.items() if button.isChecked()]
-
-
-def shown_letters(viewer) -> list[str]:
-    overlays = [viewer.canvas.overlays[f"synthseg_{edge}"] for edge in EDGES]
-    return [overlay.text for overlay in overlays if overlay.visible]
 
 
 def test_nothing_turns_before_a_click(bar, viewer):
@@ -74,43 +68,21 @@ def test_the_convention_of_the_preferences_is_the_first_one(viewer, qtbot, monke
     assert view.current_view(viewer) == ("axial", "radiological")
 
 
-def test_letters_can_be_switched_off_and_on(bar, viewer, qtbot):
+def test_a_view_names_the_axes_and_a_flat_picture_has_none(bar, viewer, qtbot):
+    axes = viewer.canvas.overlays.axes
+    assert not axes.visible
     qtbot.mouseClick(bar.buttons["axial"], LEFT)
-    assert shown_letters(viewer) == ["A", "P", "R", "L"]
-    qtbot.mouseClick(bar.letters, LEFT)
-    assert shown_letters(viewer) == []
-    qtbot.mouseClick(bar.letters, LEFT)
-    assert shown_letters(viewer) == ["A", "P", "R", "L"]
-
-
-def test_a_flat_picture_has_no_letters(bar, viewer, qtbot):
-    qtbot.mouseClick(bar.buttons["axial"], LEFT)
+    assert axes.visible
+    assert viewer.dims.axis_labels == ("S", "A", "R")
+    axes.visible = False  # by napari's menu
+    qtbot.mouseClick(bar.buttons["coronal"], LEFT)
+    assert not axes.visible
+    axes.visible = True
     viewer.layers[0].visible = False
     viewer.add_image(np.zeros((4, 4)), name="flat")
-    assert shown_letters(viewer) == []
+    assert not axes.visible
     viewer.layers.remove("flat")
-    assert shown_letters(viewer) == ["A", "P", "R", "L"]
-
-
-def test_letters_go_with_the_last_bar(viewer, qtbot):
-    bars = [ViewBar(viewer), ViewBar(viewer)]
-    assert shown_letters(viewer) == ["P", "A", "R", "L"]  # napari's own camera: the front of the head is below
-    for bar in bars:
-        bar.deleteLater()
-    qtbot.waitUntil(lambda: shown_letters(viewer) == [])
-
-
-def test_a_window_closes_with_its_letters_on(window, qtbot):
-    viewer = window(show=True)
-    viewer.add_layer(scan_layer())
-    bar = ViewBar(viewer)
-    viewer.window.add_dock_widget(bar)
-    qtbot.waitUntil(bar.isVisible)
-    assert len(shown_letters(viewer)) == 4
-    with qtbot.captureExceptions() as caught:
-        viewer.close()
-        qtbot.waitUntil(lambda: not isalive(bar))
-    assert caught == []
+    assert axes.visible
 
 
 def test_the_bar_stays_narrow(bar):

@@ -8,7 +8,7 @@ from qtpy.QtCore import Qt
 
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets.view import view
-from napari_synthseg.widgets.view.bar import NAPARI, ViewBar, view_axial
+from napari_synthseg.widgets.view.bar import NAPARI, Upright, ViewBar, view_axial
 from tests.widgets.builders import scan_layer
 
 
@@ -68,8 +68,13 @@ def test_a_stack_of_no_known_axes_is_not_turned(viewer, bar):
     assert orientation(viewer) == NAPARI
 
 
-def test_labels_come_into_a_3d_view_before_the_mouse_does(viewer, bar):
+def test_labels_come_into_a_3d_view_before_the_mouse_moves(viewer, bar):
     viewer.add_layer(scan_layer("LIA"))
+    viewer.mouse_over_canvas = True
     viewer.dims.ndisplay = 3
     labels = viewer.add_labels(np.ones((4, 5, 6), np.uint8), features={"index": [0, 1], "name": ["a", "b"]})
     assert viewer.layers.selection.active is labels  # napari's status line asks for the direction of the cursor
+    (moved,) = [one for one in viewer.mouse_move_callbacks if getattr(one, "__self__", None) is Upright.of(viewer)]
+    moved(viewer, None)
+    assert viewer.mouse_over_canvas
+    assert moved not in viewer.mouse_move_callbacks
