@@ -15,7 +15,7 @@ from napari_synthseg.networks.registry import spec_of
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import Choice, device_choices, preference
 from napari_synthseg.widgets._shared.choosers import LayerChooser, ModelChooser
-from napari_synthseg.widgets._shared.controls import Message, check_box, column, listen
+from napari_synthseg.widgets._shared.controls import Message, column, listen
 from napari_synthseg.widgets._shared.field_controls import IntegerSpin
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.user import recall, remember
@@ -63,7 +63,7 @@ PRESETS = [
 
 
 class SegmentChoices(QWidget):
-    """The form: image, model, options, and whether an earlier result is replaced."""
+    """The form: image, model, and options."""
 
     changed = Signal()
 
@@ -85,15 +85,12 @@ class SegmentChoices(QWidget):
             nothing={"threads": "automatic", "index": "the one shown", "parcellation": "none", "regressor": "none"},
         )
         self.robust = RobustSwitch(self.form, self.model)
-        tip = "A scan's earlier result gives way to the new one, unless you edited it; otherwise both stay."
-        self.replace = check_box("Replace the earlier &result", tip, True)
         self.hint = Message()
         form = self.form.usual
         form.insertRow(0, "&Image", self.image)
         form.insertRow(1, "&Model", self.model)
         form.insertRow(2, self.model.card)
         form.insertRow(3, self.model.problem)
-        form.addRow(self.replace)
         column(self.form, self.hint, parent=self, spacing=4)
         self._recall()
         self.image.changed.connect(self._on_scans_changed)
@@ -139,7 +136,7 @@ class SegmentChoices(QWidget):
         model = self.model.values()
         kept |= {"model": model["model"], "weights": str(model["weights"]) if model["weights"] else None}
         kept |= {f"preferred {name}": _preferred(name) for name in PREFERRED}
-        remember(FACE, kept | {"replace": self.replace.isChecked(), "advanced": self.form.advanced.unfolded})
+        remember(FACE, kept)
 
     def _recall(self) -> None:
         kept = recall(FACE)
@@ -150,8 +147,6 @@ class SegmentChoices(QWidget):
                 kept[name] = _preferred(name)
         self.form.set_values(kept)
         self.model.set_values(kept)
-        self.replace.setChecked(bool(kept.get("replace", True)))
-        self.form.advanced.set_unfolded(bool(kept.get("advanced", False)))
 
     def _on_picked(self, row: int) -> None:
         """Select only the scan that was chosen by hand, since all selected ones are segmented."""

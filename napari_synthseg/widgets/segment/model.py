@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import zlib
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, fields
-from pathlib import Path
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,15 +19,12 @@ from napari_synthseg.widgets.layers.geometry import (
     SOFT,
     LayerScan,
     copied_geometry,
-    kept_with,
     volume_to_layer,
     voxel_mm3,
 )
 from napari_synthseg.widgets.layers.labels_layer import counted_volumes, labels_array, labels_kwargs, renamed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from napari.components import ViewerModel
     from napari.layers import Layer
 
@@ -78,28 +73,16 @@ def segment_scan(scan: LayerScan, options: dict[str, Any], steps: Steps) -> Gene
 # Layers of a result
 
 
-def outcome_to_layer(
-    outcome: SegmentedLayer, image: Layer, *, index: int | None = None, geometry: dict[str, Any] | None = None
-) -> Labels:
+def outcome_to_layer(outcome: SegmentedLayer, image: Layer, *, index: int | None = None) -> Labels:
     """Return a Labels layer of the result: with the image's geometry, or its own if the grid is another.
 
-    `index` is that of the volume of a series; `geometry` (from `copied_geometry`) is given if the image got other data.
+    `index` is that of the volume of a series.
     """
-    kwargs = _result_kwargs(outcome, image, index, geometry)
+    kwargs = _result_kwargs(outcome, image)
     layer = Labels(name=f"{image.name}{'' if index is None else f' volume {index}'} segmentation", **kwargs)
     present = sorted(int(value) for value in layer.features["index"] if value)
     layer.selected_label = present[0] if present else 1
     return layer
-
-
-def replace_result(layer: Labels, outcome: SegmentedLayer, image: Layer, *, index: int | None = None) -> None:
-    """Give an earlier result's layer new data; its name, place in the list and visibility stay."""
-    kwargs = _result_kwargs(outcome, image, index, None)
-    kwargs.pop("opacity")
-    kwargs = {"rotate": np.eye(3), "shear": np.zeros(3), "affine": np.eye(4), **kwargs}
-    for name in ("data", *LOCKED, "axis_labels", "colormap", "features"):
-        setattr(layer, name, kwargs[name])
-    layer.metadata = kwargs["metadata"]
 
 
 def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]:
@@ -118,53 +101,18 @@ def lock_to(image: Layer, result: Layer, viewer: ViewerModel) -> tuple[str, ...]
     return linked
 
 
-def earlier_result(layers: Iterable[Layer], image: Layer, index: int | None = None) -> Labels | None:
-    """Return the newest result of a scan (and volume) among layers."""
-    source = source_of(image, index)
-    for layer in reversed(list(layers)):
-        if isinstance(layer, Labels) and kept_with(layer).get("source") == source:
-            return layer
-    return None
-
-
-def is_result(layer: Layer) -> bool:
-    return "source" in kept_with(layer)
-
-
-def scan_of(layers: Iterable[Layer], result: Layer) -> tuple[Layer | None, int | None]:
-    """Return the scan of a result, if it is still open, and the index of its volume."""
-    name, index = kept_with(result).get("source", ("", None))
-    return next((layer for layer in layers if str(layer.unique_id) == name), None), index
-
-
-def was_edited(layer: Labels) -> bool:
-    return kept_with(layer).get("checksum") != checksum(np.asarray(layer.data))
-
-
-def options_of(result: Layer) -> dict[str, Any]:
-    recorded: Mapping[str, Any] = (kept_with(result).get("record") or {}).get("options") or {}
-    options = {one.name: recorded[one.name] for one in fields(SegmentOptions) if one.name in recorded}
-    if options.get("weights"):
-        options["weights"] = Path(options["weights"])
-    return options
-
-
-def _result_kwargs(
-    outcome: SegmentedLayer, image: Layer, index: int | None, geometry: dict[str, Any] | None
-) -> dict[str, Any]:
+def _result_kwargs(outcome: SegmentedLayer, image: Layer) -> dict[str, Any]:
     result = outcome.segmentation
     if outcome.on_input:
-        array, geometry = outcome.array, geometry or copied_geometry(image)
+        array, geometry = outcome.array, copied_geometry(image)
     else:
         array, geometry = labels_array(shown_labels(outcome, result.labels)), volume_to_layer(result.labels)[1]
     ours = {
         "intracranial_mm3": None if math.isnan(result.intracranial_mm3) else float(result.intracranial_mm3),
         "warnings": tuple(result.warnings),
         MEASURED: SOFT,
-        "record": result.record,
         "verdict": getattr(result, "qc_rating", None),
-        "source": source_of(image, index),
-        "checksum": checksum(array),
+        "source": str(image.unique_id),
     }
     metadata = {**geometry["metadata"], METADATA_KEY: {**geometry["metadata"].get(METADATA_KEY, {}), **ours}}
     looks = labels_kwargs(result.volumes, result.volumes, getattr(result, "quality", None))
@@ -177,27 +125,14 @@ def shown_labels(outcome: SegmentedLayer, labels: Volume) -> np.ndarray:
     return labels.data.transpose(2, 1, 0) if outcome.on_input else volume_to_layer(labels)[0]
 
 
-def source_of(image: Layer, index: int | None) -> tuple[str, int | None]:
-    """Return the mark of results of a layer, or of one volume of it."""
-    return str(image.unique_id), index
-
-
-def checksum(array: np.ndarray) -> int:
-    return zlib.adler32(np.ascontiguousarray(array).view(np.uint8).reshape(-1).data)
-
-
-OF = "tissues of"
-"""Key in a map's metadata for its scan."""
 TITLES = {S1: "tissues (S1)", DENOISED: "tissues (denoised)"}
 
 
-def show_tissues(
-    viewer: ViewerModel, outcome: SegmentedLayer, image: Layer, result: Labels, index: int | None
-) -> list[Labels]:
+def show_tissues(viewer: ViewerModel, outcome: SegmentedLayer, result: Labels) -> list[Labels]:
     """Add the tissue maps of a run, hidden, below its result, which stays the active layer."""
     added = []
     for name, volume in outcome.segmentation.tissues.items():
-        layer = tissue_layer(shown_labels(outcome, volume), name, image, result, index)
+        layer = tissue_layer(shown_labels(outcome, volume), name, result)
         viewer.layers.insert(viewer.layers.index(result), layer)
         added.append(layer)
     if added:
@@ -205,20 +140,11 @@ def show_tissues(
     return added
 
 
-def remove_tissues(viewer: ViewerModel, image: Layer, index: int | None) -> None:
-    for layer in list(viewer.layers):
-        of = kept_with(layer).get(OF)
-        if of == source_of(image, index) and isinstance(layer, Labels) and not was_edited(layer):
-            viewer.layers.remove(layer)
-
-
-def tissue_layer(array: np.ndarray, name: str, image: Layer, result: Labels, index: int | None) -> Labels:
+def tissue_layer(array: np.ndarray, name: str, result: Labels) -> Labels:
     """Return a layer of one of `TISSUE_MAPS`, (S, A, R), on its result, with names, colors and volumes of classes."""
     array = labels_array(array)
     geometry = copied_geometry(result)
-    about = {OF: source_of(image, index), "checksum": checksum(array)}
-    metadata: dict[str, Any] = {METADATA_KEY: {**geometry.pop("metadata")[METADATA_KEY], **about}}
     volumes = counted_volumes(array, voxel_mm3(result))
     looks = renamed(labels_kwargs([*tissue_names()], volumes), tissue_names())
     title = f"{result.name.removesuffix(' segmentation')} {TITLES[name]}"
-    return Labels(array, name=title, metadata=metadata, visible=False, **geometry, **looks)
+    return Labels(array, name=title, visible=False, **geometry, **looks)

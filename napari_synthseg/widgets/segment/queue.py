@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
@@ -13,11 +13,11 @@ from qtpy.QtWidgets import QFrame
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import Column, Table
-from napari_synthseg.widgets.layers.geometry import copied_geometry, layer_scan
+from napari_synthseg.widgets.layers.geometry import layer_scan
 from napari_synthseg.widgets.segment.model import SegmentedLayer, Steps, segment_scan
 
 if TYPE_CHECKING:
-    from napari.layers import Layer
+    from napari.layers import Labels, Layer
 
 WAITING, RUNNING, STOPPING, DONE, FAILED, STOPPED = "waiting", "running", "stopping", "done", "failed", "cancelled"
 OPEN_STATES = (WAITING, RUNNING, STOPPING)
@@ -32,8 +32,8 @@ class Run:
     """Fields of `SegmentOptions`."""
     index: int | None = None
     """Of the volume, if the layer is a series."""
-    wanted: Any = None
-    """The request for probabilities that the run is for, if it is not for new labels."""
+    result: Labels | None = None
+    """The layer that came of it."""
     state: str = WAITING
     note: str = ""
     """Why it ended."""
@@ -42,9 +42,6 @@ class Run:
     poor: bool = False
     """Whether the segmentation has probably failed."""
     seconds: float = 0.0
-    geometry: dict[str, Any] = field(default_factory=dict)
-    """Of the layer when the run started, if its data was replaced since."""
-    data: Any = None
     started: float = 0.0
 
     @property
@@ -132,14 +129,13 @@ class SegmentQueue(QObject):
             self.changed.emit()
             self._next()
             return
-        run.geometry, run.data, run.started = copied_geometry(run.layer), run.layer.data, time.monotonic()
-        run.state, self.current, self._report = RUNNING, run, None
+        run.started, run.state, self.current, self._report = time.monotonic(), RUNNING, run, None
         title = "Segment brain" if len(self.runs) == 1 else f"Segment brain, {run.layer.name}"
         self._job.start(title, segment_scan, scan, run.options, self._steps)
         self.changed.emit()
 
     def _end(self, run: Run, state: str, note: str = "") -> None:
-        run.state, run.note, run.seconds, run.data = state, run.note or note, run.elapsed, None
+        run.state, run.note, run.seconds = state, run.note or note, run.elapsed
         self.current = None
 
     def _on_progressed(self, report: Progress | None) -> None:
@@ -150,13 +146,10 @@ class SegmentQueue(QObject):
     def _on_returned(self, outcome: SegmentedLayer) -> None:
         run = self.current
         if run is not None:
-            moved = run.layer.data is not run.data
             self._end(run, DONE)
             run.warnings = tuple(outcome.segmentation.warnings)
             rating = getattr(outcome.segmentation, "qc_rating", None)
             run.poor = rating is not None and rating.failed
-            if not moved:
-                run.geometry = {}
             self.finished.emit(run, outcome)
         self._go_on()
 

@@ -14,7 +14,7 @@ from napari_synthseg.widgets._shared.face import ScrolledFace
 from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.segment import model
 from napari_synthseg.widgets.segment.choices import SegmentChoices
-from napari_synthseg.widgets.segment.probabilities import ALL, Probabilities
+from napari_synthseg.widgets.segment.probabilities import Probabilities
 from napari_synthseg.widgets.segment.queue import DONE, STOPPING, QueueList, Run, SegmentQueue
 from napari_synthseg.widgets.view.bar import ViewBar
 from napari_synthseg.widgets.volumes.panel import VolumesPanel
@@ -34,9 +34,8 @@ class SegmentWidget(ScrolledFace):
     def __init__(self, napari_viewer: napari.viewer.Viewer, steps: model.Steps = model.pipeline_steps) -> None:
         super().__init__()
         self._viewer = napari_viewer
-        self._aside: Labels | None = None  # whose table was shown before the run
         self.queue = SegmentQueue(steps, self)
-        self.probabilities = Probabilities(napari_viewer, self._start_one, self)
+        self.probabilities = Probabilities(napari_viewer, self)
         self._build()
         self.queue.progressed.connect(self._on_progress)
         self.queue.finished.connect(self._on_finished)
@@ -62,15 +61,9 @@ class SegmentWidget(ScrolledFace):
         self.list = QueueList(self.queue)
         self.volumes = VolumesPanel(self._viewer)
         self.volumes.probability_requested.connect(self._on_probability)
-        self.posteriors = button(
-            "All &posteriors as a layer",
-            "Add a 4D layer of the network's probabilities, one structure after the other along its first axis. "
-            'If "Keep posteriors" was off, the scan is segmented once more to get them.',
-            lambda: self._on_probability(ALL),
-        )
         self.view = ViewBar(self._viewer, self)
         above = (self.choices, self.run, self._progress, self.list, self.status)
-        self.show_inside(*above, (self.volumes, 100), self.posteriors, self.view, None)
+        self.show_inside(*above, (self.volumes, 100), self.view, None)
 
     def _on_run(self) -> None:
         if self.queue.busy or self.choices.problem() is not None:
@@ -81,14 +74,7 @@ class SegmentWidget(ScrolledFace):
         for layer in layers:
             index = self.choices.index_of(layer)
             runs.append(Run(layer, {**options, "index": index}, index))
-        self._set_table_aside(runs)
         self.queue.add(runs)
-
-    def _start_one(self, run: Run) -> None:
-        if self.queue.busy:
-            self.status.say("A scan is being segmented; ask again when that is done.")
-            return
-        self.queue.add([run])
 
     def _on_probability(self, value: int) -> None:
         if self.volumes.layer is not None:
@@ -118,50 +104,23 @@ class SegmentWidget(ScrolledFace):
         image, segmentation = run.layer, outcome.segmentation
         if image not in self._viewer.layers:
             return
-        if run.wanted is not None:
-            self.status.say("")
-            self.probabilities.arrived(run.wanted, segmentation.posteriors)
-            return
-        result, remark = self._place(run, outcome)
-        if run.options.get("tissues"):  # of a robust network's inner networks; they move with the scan too
-            for layer in model.show_tissues(self._viewer, outcome, image, result, run.index):
-                if not run.geometry:
-                    model.lock_to(image, layer, self._viewer)
+        result = self._viewer.add_layer(model.outcome_to_layer(outcome, image, index=run.index))
+        run.result = result
+        tissues = model.show_tissues(self._viewer, outcome, result) if run.options.get("tissues") else []
+        for layer in (result, *tissues):
+            model.lock_to(image, layer, self._viewer)
         self.probabilities.keep(result, segmentation.posteriors)
         self._hide_others(run)
         self.volumes.show_layer(result)
-        self.status.say(" ".join(filter(None, (f"Done in {run.seconds:.1f} s.", remark))))
-
-    def _place(self, run: Run, outcome: model.SegmentedLayer) -> tuple[Labels, str]:
-        """Add the result, or let it replace the earlier one; return its layer and a remark."""
-        image, remark = run.layer, ""
-        replaces = self.choices.replace.isChecked()
-        earlier = model.earlier_result(self._viewer.layers, image, run.index) if replaces else None
-        if run.geometry:
-            remark = f'The data of layer "{image.name}" was changed meanwhile; the labels belong to the data before.'
-        elif earlier is not None and model.was_edited(earlier):
-            remark = f'"{earlier.name}" was edited, so it stays.'
-        elif earlier is not None:
-            self._viewer.layers.unlink_layers([image, earlier], model.LOCKED)  # the scan stays while the result moves
-            model.replace_result(earlier, outcome, image, index=run.index)
-            model.remove_tissues(self._viewer, image, run.index)
-            model.lock_to(image, earlier, self._viewer)
-            return earlier, remark
-        layer = model.outcome_to_layer(outcome, image, index=run.index, geometry=run.geometry or None)
-        result = self._viewer.add_layer(layer)
-        if not run.geometry:
-            model.lock_to(image, result, self._viewer)
-        return result, remark
+        self.status.say(f"Done in {run.seconds:.1f} s.")
 
     def _hide_others(self, last: Run) -> None:
         """Of several scans show the last one and its labels: they lie in one place, or far apart."""
-        layers = self._viewer.layers
         for run in self.queue.runs:
             if run.layer is not last.layer:
                 run.layer.visible = False
-                result = model.earlier_result(layers, run.layer, run.index)
-                if result is not None:
-                    result.visible = False
+                if run.result is not None:
+                    run.result.visible = False
         if len(self.queue.runs) > 1:
             last.layer.visible = True
 
@@ -176,27 +135,12 @@ class SegmentWidget(ScrolledFace):
         self.cancel.setText("&Cancel all" if self.queue.open > 1 else "&Cancel")
         if stopping:
             self.status.say("Stopping…")
-        if not busy:  # the table of before comes back, if no result came
-            aside, self._aside = self._aside, None
-            if aside is not None and self.volumes.layer is None and aside in self._viewer.layers:
-                self.volumes.show_layer(aside)
         self.choices.setEnabled(not busy)
         self.run.setEnabled(not busy and self.choices.problem() is None)
         count = len(self.choices.layers())
         self.run.setText(f"&Segment {count} brains" if count > 1 else RUN)
-        shown = self.volumes.layer
-        self.posteriors.setVisible(shown is not None and model.is_result(shown))
-        self.posteriors.setEnabled(not busy)
         if not busy and len(self.queue.runs) > 1:
             self._sum_up()
-
-    def _set_table_aside(self, runs: list[Run]) -> None:
-        """Hide the table of other labels, which could be taken for the coming result."""
-        shown = self.volumes.layer
-        earlier = [model.earlier_result(self._viewer.layers, run.layer, run.index) for run in runs]
-        if shown is not None and shown not in earlier:
-            self._aside = shown
-            self.volumes.forget(shown)
 
     def _sum_up(self) -> None:
         """Say how a queue ended; failures are explained by tooltips and notifications."""

@@ -197,7 +197,7 @@ def scan_under(labels: Labels | None, layers: Iterable[Layer]) -> Image | None:
     """Return the scan that labels were made from, else the topmost one in the same place with as many voxels."""
     if labels is None:
         return None
-    source = kept_with(labels).get("source", ("",))[0]
+    source = kept_with(labels).get("source", "")
     scans = [layer for layer in layers if isinstance(layer, Image)]
     for scan in scans:
         if str(scan.unique_id) == source:

@@ -1,9 +1,8 @@
-"""What *Segment brain* adds: replaced or added again, lying on its scan, with probabilities on request."""
+"""What *Segment brain* adds: labels that lie on their scan, and probabilities on request."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -11,7 +10,6 @@ import torch
 from qtpy.QtCore import Qt
 
 from napari_synthseg.inference.grid import OutputGrid
-from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.inference.posteriors import Posteriors
 from napari_synthseg.inference.state import Segmentation
 from napari_synthseg.io import LabelName
@@ -19,7 +17,7 @@ from napari_synthseg.jobs import Progress
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import METADATA_KEY
 from napari_synthseg.widgets.layers.labels_layer import pairs_of, recounted, rows_of, volumes_table
-from napari_synthseg.widgets.segment.model import LOCKED, SegmentedLayer, is_result, outcome_to_layer
+from napari_synthseg.widgets.segment.model import LOCKED, SegmentedLayer, outcome_to_layer
 from napari_synthseg.widgets.segment.probabilities import structure_name
 from tests.widgets.builders import half_labels, labels_in, scan_layer, steps
 from tests.widgets.segment.conftest import press
@@ -34,82 +32,43 @@ def soft(scan: Volume) -> Posteriors:
     return Posteriors(data, (0, 0, 0), VALUES, OutputGrid.between(scan.affine, scan.affine, scan.data.shape))
 
 
-def careful(calls: list | None = None):
-    """Like `steps`, with posteriors when they are asked for and a record like the pipeline's."""
+def careful():
+    """Like `steps`, with posteriors when they are asked for."""
 
     def run(scan: Volume, **options):
         result = yield from steps(1)(scan, **options)
-        options.pop("name")
-        if calls is not None:
-            calls.append(options)
         result.posteriors = soft(scan) if options["posteriors"] else None
-        result.record = {
-            "options": {k: str(v) if k == "weights" and v else v for k, v in asdict(SegmentOptions(**options)).items()}
-        }
         return result
 
     return run
 
 
-# Running again
+# Results
 
 
-def test_running_again_replaces_the_result_in_its_place(viewer, open_widget, qtbot):
+@pytest.mark.parametrize("volume", [0, 1])
+def test_the_result_of_a_volume_of_a_series_says_which(viewer, open_widget, qtbot, volume):
     widget = open_widget()
-    viewer.add_layer(scan_layer())
+    viewer.add_image(np.random.default_rng(1).random((2, 5, 6, 7)), name="fmri", units=("s", "mm", "mm", "mm"))
+    viewer.dims.set_current_step(0, volume)
     press(qtbot, widget)
-    (first,) = labels_in(viewer)
-    first.name, first.visible = "mine", False
-    viewer.layers.selection.active = viewer.layers[0]
-    press(qtbot, widget)
-    assert labels_in(viewer) == [first]
-    assert (first.name, first.visible) == ("mine", False)
-    assert widget.volumes.layer is first
+    assert [layer.name for layer in labels_in(viewer)] == [f"fmri volume {volume} segmentation"]
 
 
-def test_a_replaced_result_follows_the_scan_and_the_options(viewer, open_widget, qtbot):
+def test_labels_at_one_millimetre_move_with_their_scan(viewer, open_widget, qtbot):
     def coarse(scan, **options):
         result = yield from steps(1)(scan, **options)
-        if options["grid"] == "1mm":
-            half = np.ascontiguousarray(half_labels(scan).data[::2, ::2, ::2])
-            result.labels = Volume(half, scan.affine @ np.diag([2.0, 2, 2, 1]))
+        half = np.ascontiguousarray(half_labels(scan).data[::2, ::2, ::2])
+        result.labels = Volume(half, scan.affine @ np.diag([2.0, 2, 2, 1]))
         return result
 
     widget = open_widget(coarse)
     image = viewer.add_layer(scan_layer("LIA"))
     press(qtbot, widget)
-    widget.choices.form.set_values({"grid": "1mm"})
-    viewer.layers.selection.active = image
-    press(qtbot, widget)
     (layer,) = labels_in(viewer)
-    assert layer.data.shape != image.data.shape
-    np.testing.assert_allclose(image.scale, (1, 1, 1))
     np.testing.assert_allclose(layer.scale, (2, 2, 2))
     image.affine = np.diag([1.0, 1.5, 1, 1])  # as when it is moved by hand
     np.testing.assert_array_equal(np.asarray(layer.affine), np.asarray(image.affine))
-
-
-def test_running_again_adds_when_asked_to(viewer, open_widget, qtbot):
-    widget = open_widget()
-    image = viewer.add_layer(scan_layer())
-    qtbot.mouseClick(widget.choices.replace, Qt.MouseButton.LeftButton, pos=widget.choices.replace.rect().center() / 2)
-    for _ in range(2):
-        viewer.layers.selection.active = image
-        press(qtbot, widget)
-    assert len(labels_in(viewer)) == 2
-
-
-def test_an_edited_result_is_never_replaced(viewer, open_widget, qtbot):
-    widget = open_widget()
-    image = viewer.add_layer(scan_layer())
-    press(qtbot, widget)
-    (first,) = labels_in(viewer)
-    first.data_setitem((np.array([1]), np.array([1]), np.array([1])), 4)
-    viewer.layers.selection.active = image
-    press(qtbot, widget)
-    assert len(labels_in(viewer)) == 2
-    assert first.data[1, 1, 1] == 4
-    assert "was edited" in widget.status.text()
 
 
 def test_each_scan_has_its_own_result(viewer, open_widget, qtbot):
@@ -136,16 +95,6 @@ def test_a_queue_says_which_scans_have_warnings(viewer, open_widget, qtbot):
     assert "The brain is small." in widget.list.model().index(1, 0).data(Qt.ItemDataRole.ToolTipRole)
 
 
-def test_each_volume_of_a_series_has_its_own_result(viewer, open_widget, qtbot):
-    widget = open_widget()
-    image = viewer.add_image(np.random.default_rng(1).random((2, 5, 6, 7)), name="fmri", units=("s", "mm", "mm", "mm"))
-    for step in (0, 1, 1):
-        viewer.layers.selection.active = image
-        viewer.dims.set_current_step(0, step)
-        press(qtbot, widget)
-    assert [layer.name for layer in labels_in(viewer)] == ["fmri volume 0 segmentation", "fmri volume 1 segmentation"]
-
-
 # Lying on the scan
 
 
@@ -160,21 +109,6 @@ def test_the_result_moves_with_its_scan(viewer, open_widget, qtbot, kind):
     for name in LOCKED[:-1]:
         assert np.array_equal(np.asarray(getattr(layer, name)), np.asarray(getattr(image, name))), name
     assert np.array_equal(layer.extent.world, image.extent.world)
-
-
-def test_new_data_while_running_leaves_the_result_where_the_old_was(viewer, open_widget, qtbot):
-    widget = open_widget(steps(20, seconds=0.02))
-    image = viewer.add_layer(scan_layer())
-    shape, scale = image.data.shape, np.array(image.scale)
-    qtbot.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: widget.progress.value() >= 2)
-    image.data = np.zeros((9, 9, 9))
-    image.scale = (3, 3, 3)
-    qtbot.waitUntil(lambda: not widget.queue.busy)
-    (layer,) = labels_in(viewer)
-    assert layer.data.shape == shape
-    assert np.array_equal(layer.scale, scale)
-    assert "was changed meanwhile" in widget.status.text()
 
 
 # Probabilities
@@ -200,64 +134,19 @@ def test_a_structures_probability_is_a_layer_on_the_scan(viewer, open_widget, qt
     assert widget.image.layer() is image  # a probability is not offered as a scan
 
 
-def test_probabilities_that_were_not_kept_are_computed_with_the_same_options(viewer, open_widget, qtbot):
-    calls: list = []
-    widget = open_widget(careful(calls))
-    viewer.add_layer(scan_layer())
-    widget.choices.form.set_values({"flip": False})
-    press(qtbot, widget)
-    widget.choices.form.set_values({"flip": True})
-    for value in (53, 17):  # the second one is there already
-        ask(qtbot, widget, value)
-    assert [(call["flip"], call["posteriors"]) for call in calls] == [(False, False), (False, True)]
-    assert len(labels_in(viewer)) == 1
-    assert "scan Right-Hippocampus probability" in viewer.layers
-    assert "scan Left-Hippocampus probability" in viewer.layers
-
-
-def test_without_the_scan_probabilities_are_refused_in_one_sentence(viewer, open_widget, qtbot):
-    widget = open_widget(careful())
-    image = viewer.add_layer(scan_layer())
-    press(qtbot, widget)
-    viewer.layers.remove(image)
-    ask(qtbot, widget, 17)
-    assert "were not kept" in widget.status.text()
-
-
-def test_all_posteriors_are_a_stack_named_after_the_structure_that_is_shown(viewer, open_widget, qtbot):
-    widget = open_widget(careful())
-    widget.choices.form.set_values({"posteriors": True})
-    image = viewer.add_layer(scan_layer("oblique"))
-    press(qtbot, widget)
-    (labels,) = labels_in(viewer)
-    assert widget.posteriors.isVisible()
-    qtbot.mouseClick(widget.posteriors, Qt.MouseButton.LeftButton)
-    (stack,) = [layer for layer in viewer.layers if layer.ndim == 4]
-    assert stack.data.shape == (3, *image.data.shape)
-    viewer.dims.set_current_step(0, 2)
-    assert stack.name == "scan posteriors: Right-Hippocampus"
-    assert np.array_equal(np.asarray(stack.data[2]) == 0.75, labels.data == 53)
-    np.testing.assert_allclose(stack.extent.world[:, 1:], image.extent.world)
-    stack.name = "mine"
-    viewer.dims.set_current_step(0, 1)
-    assert stack.name == "mine"
-
-
 def test_a_result_that_is_removed_gives_its_posteriors_back(viewer, open_widget, qtbot):
     widget = open_widget(careful())
     widget.choices.form.set_values({"posteriors": True})
     viewer.add_layer(scan_layer())
     press(qtbot, widget)
     (labels,) = labels_in(viewer)
-    assert is_result(labels)
     assert len(widget.probabilities._kept) == 1
     viewer.layers.remove(labels)
     assert len(widget.probabilities._kept) == 0
 
 
 def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
-    calls: list = []
-    widget = open_widget(careful(calls))
+    widget = open_widget(careful())
     widget.choices.form.set_values({"posteriors": True})
     viewer.layers.selection = {viewer.add_layer(scan_layer(name=name)) for name in "abcd"}
     press(qtbot, widget)
@@ -265,8 +154,7 @@ def test_posteriors_of_the_latest_results_are_kept(viewer, open_widget, qtbot):
     assert kept == {"b", "c", "d"}
     widget.volumes.show_layer(viewer.layers["a segmentation"])
     ask(qtbot, widget, 17)
-    assert "a Left-Hippocampus probability" in viewer.layers
-    assert len(calls) == 5
+    assert "were not kept" in widget.status.text()
 
 
 # Keyboard

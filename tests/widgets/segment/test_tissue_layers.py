@@ -1,4 +1,4 @@
-"""The tissue maps of a robust network in *Segment brain*: on the scan, named, replaced with their result."""
+"""The tissue maps of a robust network in *Segment brain*: on the scan, named."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from napari.layers import Labels
 from napari_synthseg import anatomy
 from napari_synthseg.anatomy import TISSUE_MAPS
 from napari_synthseg.volume import Volume
-from napari_synthseg.widgets.segment.model import LOCKED, is_result
+from napari_synthseg.widgets.segment.model import LOCKED
 from tests.widgets.builders import half_labels, scan_layer, steps
 from tests.widgets.segment.conftest import press
 
@@ -27,11 +27,6 @@ def with_tissues(coarse: bool = False):
         return result
 
     return run
-
-
-def segmented(viewer, qtbot, widget, image) -> None:
-    viewer.layers.selection.active = image
-    press(qtbot, widget)
 
 
 def asking(widget, value: bool = True) -> None:
@@ -55,7 +50,7 @@ def test_maps_lie_hidden_below_the_result_and_move_with_the_scan(viewer, open_wi
     result = viewer.layers[-1]
     assert viewer.layers.selection.active is result and widget.volumes.layer is result
     for number, layer in enumerate(maps_in(viewer), 1):
-        assert not layer.visible and not is_result(layer)
+        assert not layer.visible
         np.testing.assert_array_equal(np.asarray(layer.data) == number, np.asarray(result.data) > 0)
         for name in (*LOCKED, "axis_labels"):
             assert np.array_equal(np.asarray(getattr(layer, name)), np.asarray(getattr(result, name))), name
@@ -75,18 +70,3 @@ def test_classes_have_the_names_colours_and_volumes_of_tissues(viewer, open_widg
     voxels = np.count_nonzero(grey.data)
     assert float(grey.features.loc[grey.features["index"] == 2, "volume (mL)"].iloc[0]) == pytest.approx(voxels / 1000)
     np.testing.assert_allclose(255 * np.asarray(grey.get_color(2))[:3], anatomy.color(3), atol=0.5)
-
-
-def test_maps_give_way_with_their_result_unless_edited(viewer, open_widget, qtbot):
-    widget = open_widget(with_tissues())
-    asking(widget)
-    image = viewer.add_layer(scan_layer())
-    press(qtbot, widget)
-    first = maps_in(viewer)
-    first[1].data_setitem((np.array([1]), np.array([1]), np.array([1])), 4)
-    segmented(viewer, qtbot, widget, image)
-    again = maps_in(viewer)
-    assert first[0] not in again and first[1] in again and len(again) == 3
-    asking(widget, False)
-    segmented(viewer, qtbot, widget, image)
-    assert maps_in(viewer) == [first[1]]  # those of a result that is gone would mislead

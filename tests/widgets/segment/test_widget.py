@@ -13,8 +13,6 @@ from napari.utils.notifications import notification_manager
 from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.widgets._shared import job as job_module
-from napari_synthseg.widgets.layers.labels_layer import labels_kwargs
 from napari_synthseg.widgets.layers.reader import read_layers
 from tests.widgets.builders import AFFINES, SOON, click, labels_in, scan_layer, steps, volume
 
@@ -141,24 +139,3 @@ def test_a_failure_is_one_sentence_and_a_notification(viewer, open_widget, qtbot
     assert [text for text, _ in told[0].actions] == ["Details"]
     assert widget.run.isEnabled()
     assert labels_in(viewer) == []
-
-
-def test_while_a_scan_is_segmented_no_other_labels_seem_to_be_its_result(viewer, open_widget, qtbot, monkeypatch):
-    monkeypatch.setattr(job_module, "TICK_MS", 50)
-    viewer.add_layer(scan_layer(name="1002"))
-    shape = viewer.layers["1002"].data.shape
-    others = viewer.add_labels(np.full(shape, 17), name="1002_labels", **labels_kwargs({17: 10.0}, {17: 10.0}))
-    widget = open_widget(steps(15, seconds=0.1))
-    assert widget.volumes.title.text() == "Volumes of 1002_labels"
-    viewer.layers.selection.active = viewer.layers["1002"]
-    widget.run.click()
-    assert widget.volumes.isHidden()
-    qtbot.waitUntil(lambda: widget.status.text().endswith(", 1 s"))
-    widget.queue.stop_all()
-    qtbot.waitUntil(lambda: not widget.queue.busy)
-    assert widget.volumes.layer is others and not widget.volumes.isHidden()  # nothing came
-    widget.run.click()
-    viewer.layers.selection.active = others  # looked at on purpose
-    assert widget.volumes.title.text() == "Volumes of 1002_labels"
-    qtbot.waitUntil(lambda: not widget.queue.busy)
-    assert widget.volumes.title.text() == "Volumes of 1002 segmentation"
