@@ -1,20 +1,15 @@
-"""Small Qt parts that several widgets share, and icons that follow napari's theme."""
+"""Small Qt parts that several widgets share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 from weakref import finalize, ref
 
-from napari.settings import get_settings
-from napari.utils.theme import get_theme
 from qtpy.compat import isalive
-from qtpy.QtCore import QByteArray, QEvent, QObject, QRectF, QSize, Qt, QTimer, Signal
-from qtpy.QtGui import QIcon, QKeySequence, QPainter, QPixmap, QResizeEvent
-from qtpy.QtSvg import QSvgRenderer
+from qtpy.QtCore import QEvent, QObject, Qt, QTimer, Signal
+from qtpy.QtGui import QKeySequence, QResizeEvent
 from qtpy.QtWidgets import (
-    QAbstractButton,
     QCheckBox,
     QComboBox,
     QFormLayout,
@@ -31,12 +26,9 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_synthseg.anatomy import resources
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.choices import Choice
 
-DRAWN = "#808080"  # the color in the files, replaced by the theme's
-SIZES = (16, 20, 32, 48)
 Part = QWidget | QLayout | tuple[QWidget | QLayout, int] | None
 """A widget or layout, with its stretch if it has one; None is empty space that stretches."""
 
@@ -59,40 +51,6 @@ def listen(owner: QObject, react: Callable[[Any, Any], None], *events: Any) -> N
     for one in events:
         one.connect(call)
     finalize(owner, forget).atexit = False  # not by `destroyed`: PyQt can crash in a function it calls then
-
-
-def icon_on(button: QAbstractButton, name: str, size: int = 18) -> None:
-    """Give a button an icon of `resources/icons`, of a size in pixels, that follows napari's theme."""
-    fresh = button.property("icon name") is None
-    button.setProperty("icon name", name)
-    button.setIconSize(QSize(size, size))
-    button.setIcon(themed(name))
-    if fresh:
-        events = get_settings().appearance.events.theme
-        listen(button, lambda one, _: one.setIcon(themed(one.property("icon name"))), events)
-
-
-def themed(name: str) -> QIcon:
-    """Return an icon in the colors of the theme in use, grayer where it is disabled."""
-    theme = get_theme(get_settings().appearance.theme)
-    return _drawn(name, theme.icon.as_hex(), theme.secondary.as_hex())
-
-
-@cache
-def _drawn(name: str, color: str, disabled: str) -> QIcon:
-    text = (resources() / "icons" / f"{name}.svg").read_text(encoding="utf-8")
-    icon = QIcon()
-    for mode, ink in ((QIcon.Mode.Normal, color), (QIcon.Mode.Disabled, disabled)):
-        renderer = QSvgRenderer(QByteArray(text.replace(DRAWN, ink).encode()))
-        for size in SIZES:
-            picture = QPixmap(size, size)
-            picture.fill(Qt.GlobalColor.transparent)
-            painter = QPainter(picture)
-            painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-            renderer.render(painter, QRectF(0, 0, size, size))
-            painter.end()
-            icon.addPixmap(picture, mode)
-    return icon
 
 
 # Layouts and buttons
@@ -123,8 +81,15 @@ def _filled(layout: Any, parts: tuple[Part, ...], parent: QWidget | None, margin
     return layout
 
 
-def button(text: str, tip: str, clicked: Callable[[], Any] | None = None, *, name: str = "", icon: str = "",
-           width: int = 0, checkable: bool = False) -> QPushButton:  # fmt: skip
+def button(
+    text: str,
+    tip: str,
+    clicked: Callable[[], Any] | None = None,
+    *,
+    name: str = "",
+    width: int = 0,
+    checkable: bool = False,
+) -> QPushButton:
     """Make a button.
 
     `text` has "&" before the letter of a shortcut, `name` is for screen readers if the text says little, and `width` is
@@ -138,8 +103,6 @@ def button(text: str, tip: str, clicked: Callable[[], Any] | None = None, *, nam
         made.clicked.connect(lambda *_: clicked())
     if name:
         made.setAccessibleName(name)
-    if icon:
-        icon_on(made, icon, 16)
     if width:
         made.setFixedWidth(width)
     return made

@@ -7,14 +7,13 @@ from dataclasses import replace
 from typing import Any
 
 from qtpy.QtCore import QObject, Signal
-from qtpy.QtGui import QShowEvent
 from qtpy.QtWidgets import QCheckBox, QFormLayout, QLabel, QPushButton, QSizePolicy, QToolButton, QWidget
 from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.widgets._shared.choices import Choice
-from napari_synthseg.widgets._shared.controls import Section, button, column, form_layout, icon_on, keep_from_wheel
+from napari_synthseg.widgets._shared.controls import Section, button, column, form_layout, keep_from_wheel
 from napari_synthseg.widgets._shared.controls import row as beside
 from napari_synthseg.widgets._shared.field_controls import DEFAULT_TEXT, make_control
 
@@ -129,8 +128,6 @@ class Row(QObject):
 
 
 class Group(Section):
-    changed = Signal()
-
     def __init__(self, title: str, rows: Sequence[Row]) -> None:
         super().__init__(title, f"Options: {title.lower()}.")
         self.title, self.rows = title, rows
@@ -139,25 +136,11 @@ class Group(Section):
             row.place(form)
             row.changed.connect(self.show_state)
         column(form, parent=self.body).setContentsMargins(8, 0, 0, 4)
-        self.reset = _ResetButton(f"Reset {title}", keep_room=False)
-        self.reset.setToolTip(f"Take all of {title.lower()} back.")
-        self.reset.clicked.connect(self.take_back)
-        layout: Any = self.layout()
-        layout.removeWidget(self.button)
-        layout.insertWidget(0, _beside(self.button, self.reset))
         self.show_state()
-
-    def take_back(self) -> None:
-        for row in self.rows:
-            if row.differs:
-                row.quietly(row.set_value, row.field.default)
-        self.show_state()
-        self.changed.emit()
 
     def show_state(self) -> None:
         count = sum(row.differs and not row.field.required for row in self.rows)
         self.button.setText(f"{self.title} {MARK} {count} changed" if count else self.title)
-        self.reset.setVisible(count > 0)
 
 
 class OptionsForm(QWidget):
@@ -165,6 +148,7 @@ class OptionsForm(QWidget):
 
     Args:
         options: a frozen dataclass.
+        above: rows of other widgets before those of the fields, as `QFormLayout.addRow` takes them.
         usual: fields shown at once, in this order; the others are folded into groups. All of them if None.
         leave_out: fields without a row.
         texts: labels in place of the fields' own; with "&" before the letter of a shortcut.
@@ -181,6 +165,7 @@ class OptionsForm(QWidget):
         self,
         options: type,
         *,
+        above: Sequence[tuple[Any, ...]] = (),
         usual: Collection[str] | None = None,
         leave_out: Collection[str] = (),
         texts: Mapping[str, str] = NONE,
@@ -203,6 +188,8 @@ class OptionsForm(QWidget):
             self.rows[field.name] = row
         self.controls = {name: row.control for name, row in self.rows.items()}
         self.usual = form_layout()
+        for one in above:
+            self.usual.addRow(*one)
         self.groups: dict[str, Group] = {}
         self.reset: QPushButton = button("Reset to defaults", "Reset every option.", self.set_defaults)
         self._build(list(self.rows) if usual is None else [name for name in usual if name in self.rows])
@@ -218,7 +205,6 @@ class OptionsForm(QWidget):
         titles = {name: row.field.info.group or ADVANCED for name, row in self.rows.items() if name not in usual}
         for title in dict.fromkeys(titles.values()) or [ADVANCED]:
             group = Group(title, [self.rows[name] for name, own in titles.items() if own == title])
-            group.changed.connect(self.changed)
             layout.addWidget(group)
             self.groups[title] = group
         self.advanced = next(reversed(self.groups.values()))
@@ -270,10 +256,11 @@ class OptionsForm(QWidget):
 
 
 class _ResetButton(QToolButton):
-    """A small button that resets something; it may keep its room while it is hidden, and has no icon until it shows."""
+    """A small button that resets something; it may keep its room while it is hidden."""
 
     def __init__(self, name: str, *, keep_room: bool) -> None:
         super().__init__()
+        self.setText("↺")
         self.setAutoRaise(True)
         self.setAccessibleName(name)
         self.setFixedSize(RESET_WIDTH, 20)
@@ -281,11 +268,6 @@ class _ResetButton(QToolButton):
         policy = self.sizePolicy()
         policy.setRetainSizeWhenHidden(keep_room)
         self.setSizePolicy(policy)
-
-    def showEvent(self, event: QShowEvent | None) -> None:
-        if self.icon().isNull():
-            icon_on(self, "reset", 14)
-        super().showEvent(event)
 
 
 def _beside(widget: QWidget, button: QToolButton) -> QWidget:

@@ -10,27 +10,22 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QKeyEvent, QKeySequence, QPalette, QResizeEvent
+from qtpy.QtGui import QColor, QFont, QKeyEvent, QKeySequence, QPalette
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
     QHeaderView,
     QLineEdit,
-    QStyle,
-    QStyledItemDelegate,
-    QStyleOptionViewItem,
     QTableView,
     QWidget,
 )
 
 SORT_ROLE = Qt.ItemDataRole.UserRole
-ROOM = 5
-"""Beside the text of a cell, pixels, and the width of a digit."""
 LINE = 22
 """Height of a row, pixels."""
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -45,7 +40,6 @@ class Column:
         tip: tooltip of the title.
         text: the text of a cell.
         key: the value to sort by; the text if None.
-        widest: a text that has room; without one the column is as wide as its texts, or the one of the names.
         number: whether the texts stand on the right.
         color: (red, green, blue), 0-255, of a square before the text.
         shade: color of the text on (light, dark) ground, or None.
@@ -59,7 +53,6 @@ class Column:
     tip: str
     text: Callable[[Any], str]
     key: Callable[[Any], Any] | None = None
-    widest: str = ""
     number: bool = True
     color: Callable[[Any], tuple[int, int, int]] | None = None
     shade: Callable[[Any], tuple[str, str] | None] | None = None
@@ -175,8 +168,8 @@ class Table(QTableView):
         name: for screen readers.
         searched: returns the text of a row that the filter searches; that of all columns if None.
         tip: returns the tooltip of a row.
-        names: the column of names, which gets the room that the others leave.
-        least: a name that has room in the narrowest table.
+        names: the column of names, which gets the room that the others leave; those that are too long are elided in
+            the middle, since their endings tell structures apart.
     """
 
     picked = Signal(object, int)  # row, column: clicked, or gone to by a key
@@ -191,10 +184,9 @@ class Table(QTableView):
         searched: Callable[[Any], str] | None = None,
         tip: Callable[[Any], str] | None = None,
         names: int | None = None,
-        least: str = "",
     ) -> None:
         super().__init__()
-        self._names, self._least = names, least
+        self._names = names
         self._source = TableModel(self, tip)
         texts = searched or (lambda row: " ".join(column.text(row) for column in self.columns))
         self._filtered = _FilteredRows(self._source, texts)
@@ -202,8 +194,7 @@ class Table(QTableView):
         self._source.toggled.connect(self.toggled)
         self._source.edited.connect(self.edited)
         self.clicked.connect(self._on_clicked)
-        if names is not None:
-            self.setItemDelegateForColumn(names, _NameDelegate(self))
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.setAccessibleName(name)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setSortingEnabled(True)
@@ -229,7 +220,9 @@ class Table(QTableView):
 
     def show_rows(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
         self._source.show_rows(rows, columns)
-        self._fit()
+        for number in range(len(columns)):
+            mode = QHeaderView.ResizeMode.Stretch if number == self._names else QHeaderView.ResizeMode.ResizeToContents
+            self.horizontalHeader().setSectionResizeMode(number, mode)
 
     def refresh(self) -> None:
         """Ask for all cells again, as after a change of colors."""
@@ -299,31 +292,6 @@ class Table(QTableView):
             return
         event.accept()
 
-    def resizeEvent(self, event: QResizeEvent | None) -> None:
-        super().resizeEvent(event)
-        self.fit_names()
-
-    def fit_names(self) -> None:
-        header = self.horizontalHeader()
-        if self._names is None or header.count() <= self._names:
-            return
-        others = sum(header.sectionSize(one) for one in range(header.count()) if one != self._names)
-        least = self.fontMetrics().horizontalAdvance(self._least)
-        header.setSectionResizeMode(self._names, QHeaderView.ResizeMode.Fixed)
-        header.resizeSection(self._names, max(least, self.viewport().width() - others))
-
-    def _fit(self) -> None:
-        header, metrics = self.horizontalHeader(), self.fontMetrics()
-        for number, column in enumerate(self.columns):
-            if number == self._names:
-                continue
-            texts = [column.widest] if column.widest else [column.text(row) for row in self.rows]
-            arrow = 8 if column.number else 0
-            widths = [*map(metrics.horizontalAdvance, texts), metrics.horizontalAdvance(column.header) + arrow]
-            header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
-            header.resizeSection(number, max(widths) + metrics.horizontalAdvance("0") + ROOM)
-        self.fit_names()
-
     def _on_clicked(self, index: QModelIndex) -> None:
         adding = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
         if self.columns[index.column()].checked is None and not QApplication.keyboardModifiers() & adding:
@@ -332,54 +300,3 @@ class Table(QTableView):
 
 def on_dark_ground(widget: QWidget) -> bool:
     return widget.palette().color(QPalette.ColorRole.Base).lightness() < 128
-
-
-# Names of structures in narrow columns
-
-SHORT = (
-    ("White-Matter", "WM"),
-    ("Cerebral", "Cer"),
-    ("Cortex", "Ctx"),
-    ("Cerebellum", "Cbl"),
-    ("Lateral", "Lat"),
-    ("Ventricle", "Vent"),
-    ("Hippocampus", "Hip"),
-    ("Accumbens-area", "Accumbens"),
-    ("hypointensities", "hypo"),
-)
-"""Parts of FreeSurfer's names and their usual abbreviations."""
-
-
-def shorter(name: str) -> Iterator[str]:
-    """Yield the name of a structure with more and more of its usual abbreviations: "Cerebellum-WM", "Cbl-WM"."""
-    yield name
-    for whole, short in SHORT:
-        if whole in name:
-            name = name.replace(whole, short)
-            yield name
-
-
-class _NameDelegate(QStyledItemDelegate):
-    """Draws whole names if there is room for them, else shorter ones, and elides the middle of those.
-
-    Endings tell structures apart: white matter from cortex, left from right parcels.
-    """
-
-    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
-        super().initStyleOption(option, index)
-        option.textElideMode = Qt.TextElideMode.ElideMiddle
-        room = _room(option)
-        for text in shorter(option.text) if room > 0 else ():
-            option.text = text
-            if option.fontMetrics.horizontalAdvance(text) <= room:
-                break
-
-
-def _room(option: QStyleOptionViewItem) -> int:
-    """Return the width that a cell has for its text; 0 while it is only measured."""
-    style = option.widget.style() if option.widget is not None else QApplication.style()
-    if style is None or option.rect.width() <= 0:
-        return 0
-    place = style.subElementRect(QStyle.SubElement.SE_ItemViewItemText, option, option.widget)
-    margin = style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, None, option.widget) + 1
-    return place.width() - 2 * margin

@@ -61,7 +61,7 @@ class Results(QWidget):
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.means, self.note = Message(), Message(warning=True)
-        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent")
+        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0)
         self.table.setMinimumHeight(150)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
         self.filter = self.table.filter_line("Keep the structures with these words in their name, side or label.")
@@ -183,13 +183,13 @@ def _percent(value: float) -> str:
 
 
 _FIGURES = (
-    Column("Dice", "Overlap, 0 to 1", lambda r: number_text(r.dice, ".3f"), lambda r: sortable(r.dice), "0.000"),
+    Column("Dice", "Overlap, 0 to 1", lambda r: number_text(r.dice, ".3f"), lambda r: sortable(r.dice)),
     Column("SD95", "95th percentile of the distances between the surfaces, mm", lambda r: number_text(r.sd95_mm, ".1f"),
-           lambda r: sortable(r.sd95_mm), "00.0"),
+           lambda r: sortable(r.sd95_mm)),
     Column("Dist", "Mean distance between the surfaces, mm", lambda r: number_text(r.msd_mm, ".2f"),
-           lambda r: sortable(r.msd_mm), "0.00"),
+           lambda r: sortable(r.msd_mm)),
     Column("Vol %", "Volume: 100 (labels - truth) / truth, percent. Sorts by its size.",
-           lambda r: _percent(r.difference_percent), lambda r: sortable(abs(r.difference_percent)), f">{MOST_PERCENT}"),
+           lambda r: _percent(r.difference_percent), lambda r: sortable(abs(r.difference_percent))),
 )  # fmt: skip
 
 

@@ -72,23 +72,14 @@ def names_of(*layers: Any) -> dict[int, str]:
     return names
 
 
-def recounted(features: pd.DataFrame, counted_mm3: Mapping[int, float], edited: Iterable[int] | None) -> pd.DataFrame:
-    """Return the features after labels were edited: voxel counts for edited labels, other volumes as measured.
-
-    Args:
-        features: before.
-        counted_mm3: from `counted_volumes`.
-        edited: values that were painted or painted over; all if None.
-    """
+def recounted(features: pd.DataFrame, counted_mm3: Mapping[int, float]) -> pd.DataFrame:
+    """Return the features after labels were edited: volumes from `counted_volumes`, names and qualities as before."""
     old = features.set_index(INDEX)
-    touched = {*old.index, *counted_mm3} if edited is None else {int(value) for value in edited}
-    kept = [value for value in old.index if value not in touched]
-    volumes = {value: old[VOLUME][value] * 1000 for value in kept} | {v: counted_mm3.get(v, 0.0) for v in touched}
-    quality = {value: old[QUALITY][value] for value in kept} if QUALITY in old.columns else {}
-    new = label_features({*old.index, *touched} - {0}, volumes, quality)
-    for column in (NAME, SIDE):  # other organs than the brain have their own
-        if column in old.columns:
-            new[column] = [old[column].get(value, now) for value, now in zip(new[INDEX], new[column], strict=True)]
+    values = {*old.index, *counted_mm3} - {0}
+    new = label_features(values, {value: counted_mm3.get(value, 0.0) for value in values})
+    for column in {NAME, SIDE, QUALITY} & {*old.columns}:  # other organs than the brain have names of their own
+        now = new[column] if column in new.columns else [NOT_KNOWN] * len(new)
+        new[column] = [old[column].get(value, other) for value, other in zip(new[INDEX], now, strict=True)]
     return new
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QMenu, QScrollArea, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QFormLayout, QHBoxLayout, QMenu, QScrollArea, QSizePolicy, QWidget
 
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.widgets._shared.choices import Choice
@@ -22,7 +22,6 @@ from napari_synthseg.widgets._shared.controls import (
     column,
     combo,
     form_layout,
-    icon_on,
     progress_bar,
     row,
     spin_box,
@@ -139,14 +138,10 @@ class PriorsForm(OptionsForm):
         return self.base.with_values(**self.differences())
 
     def set_base(self, base: GenerativeModel) -> None:
-        self.set_priors(base, base)
-
-    def set_priors(self, base: GenerativeModel, priors: GenerativeModel) -> None:
-        """Show priors and mark how they differ from a preset; `changed` is emitted once."""
-        shown, values = ({name: model.values[name] for name in self.rows} for model in (base, priors))
-        self.base = priors.with_values(**shown)  # what has no row is the priors' own
+        """Show a preset, and mark changes from it; `changed` is emitted once."""
+        self.base, values = base, {name: base.values[name] for name in self.rows}
         for name, one in self.rows.items():
-            one.quietly(one.set_base, shown[name])
+            one.quietly(one.set_base, values[name])
         self.set_values(values)
 
 
@@ -170,10 +165,6 @@ class PageControls(QWidget):
 
     def rows(self, form: QFormLayout) -> None:
         """Add rows above the seed."""
-
-    def middle(self) -> list[QWidget]:
-        """Return the widgets between the seed and the priors."""
-        return []
 
     def below(self) -> list[QWidget]:
         """Return the widgets below the samples."""
@@ -199,7 +190,7 @@ class PageControls(QWidget):
         self.status, self.facts = Message(), Message()
         scrolled = (self._scrolled(), 1)
         below = (self.status, self.facts, self._actions())  # messages take their lines from the part that scrolls
-        column(form, *self.middle(), self.checks, self.progress, scrolled, *below, parent=self, margin=6, spacing=6)
+        column(form, self.checks, self.progress, scrolled, *below, parent=self, margin=6, spacing=6)
 
     def _seed(self) -> QHBoxLayout:
         tip = "Everything random follows from the seed: the same seed and priors give the same scan."
@@ -222,14 +213,10 @@ class PageControls(QWidget):
         return self.scroll
 
     def _actions(self) -> QHBoxLayout:
-        self.copy = button("&Copy as", "Copy a command line or Python that makes this sample.", icon="copy")
+        self.copy = button("&Copy as", "Copy a command line or Python that makes this sample.")
         menu = QMenu(self.copy)
         self.copy_command, self.copy_python = menu.addAction("Command line"), menu.addAction("Python")
         self.copy.setMenu(menu)
-        self.open = QToolButton()
-        self.open.setAccessibleName("Open a record")
-        self.open.setToolTip("Replay a saved sample: choose its record. Its seed and priors are shown.")
-        icon_on(self.open, "open")
         save_tip = "Save the image, its labels and the record of this sample, at full size."
-        self.save = button("&Save…", save_tip, icon="save")
-        return row((self.copy, 1), self.open, (self.save, 1), spacing=6)
+        self.save = button("&Save…", save_tip)
+        return row((self.copy, 1), (self.save, 1), spacing=6)

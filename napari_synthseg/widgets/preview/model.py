@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import ENDS, free_stem, read_record, save_sample
+from napari_synthseg.generator.files import ENDS, free_stem, save_sample
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets.layers.geometry import file_name
@@ -61,8 +60,6 @@ class Wanted:
     """The step of Figure 3 to show."""
     full: bool = True
     """Draw the full size after the quick look."""
-    record: Path | None = None
-    """A record to replay instead of sampling from priors and seed."""
     turn: int = 0
     """Which random target of a scene, from 0."""
 
@@ -70,8 +67,6 @@ class Wanted:
 class Maker:
     """Draws and saves samples in a thread; keeps the latest prepared source, so that a redraw is quick."""
 
-    recorded_step = ""
-    """A step that a complete record of this generator has."""
     preparing = "Preparing"
     ends: tuple[str, ...] = ENDS
     """Ends of the names of the files of a sample."""
@@ -112,7 +107,7 @@ class Maker:
         made: list[Thumbnail] = []
         yield Progress("Samples", 0, len(seeds))
         for seed in seeds:
-            made.append(self.thumbnail(replace(wanted, options=replace(wanted.options, seed=seed), record=None)))
+            made.append(self.thumbnail(replace(wanted, options=replace(wanted.options, seed=seed))))
             yield Progress("Samples", len(made), len(seeds), {"thumbnail": made[-1]})
         return made
 
@@ -151,7 +146,6 @@ def _head(record: Record, seed: int, image: Shown | None, labels: Volume | None,
 class BrainMaker(Maker):
     """Samples of SynthSeg's generative model from a label map."""
 
-    recorded_step = "contrast"
     preparing = "Preparing the label map"
 
     def prepare(self, wanted: Wanted) -> tuple[LabelMap, np.ndarray, str]:
@@ -176,7 +170,7 @@ class BrainMaker(Maker):
         coarse = label_map.spacing * QUICK
         if quick and coarse > 2.5:  # a coarse map is quick as it is
             return None
-        record = self._record(wanted, label_map)
+        record = wanted.priors.sample(label_map, wanted.options.seed)
         made = panel(wanted.letter, record, label_map, affine, spacing=coarse if quick else None)
         labels = made.volume if made.is_labels else made.labels
         limits = (0.0, 255.0) if made.letter == "c" else (0.0, 1.0)  # fixed: a change of contrast is seen
@@ -187,7 +181,7 @@ class BrainMaker(Maker):
         from napari_synthseg.generator.sample import replay
 
         label_map, affine, _ = self.prepare(wanted)
-        record = self._record(wanted, label_map)
+        record = wanted.priors.sample(label_map, wanted.options.seed)
         spacing = label_map.spacing * max(max(label_map.shape) / THUMBNAIL_VOXELS, 1)
         image = replay(record, label_map, affine, spacing=spacing).image
         return Thumbnail(wanted.options.seed, axial_slice(image.data), record.summary())
@@ -196,15 +190,8 @@ class BrainMaker(Maker):
         from napari_synthseg.generator.sample import replay
 
         label_map, affine, name = self.prepare(wanted)
-        return replay(self._record(wanted, label_map), label_map, affine), name, {"label_map": name}
-
-    def _record(self, wanted: Wanted, label_map: LabelMap) -> Record:
-        if wanted.record is None:
-            return wanted.priors.sample(label_map, wanted.options.seed)
-        found = read_record(wanted.record, self.recorded_step)
-        if len(found["contrast"]["means"]) != len(label_map.classes):
-            raise InputError(f"{wanted.record.name} was made from another label map: choose that one.")
-        return found
+        record = wanted.priors.sample(label_map, wanted.options.seed)
+        return replay(record, label_map, affine), name, {"label_map": name}
 
 
 def _map_voxels(source: PreviewSource) -> Volume:
@@ -221,7 +208,6 @@ Pair = tuple["Volume", "Volume | None"]
 class DegradedMaker(Maker):
     """A real scan, degraded by SynthSeg+'s model."""
 
-    recorded_step = "acquisition"
     preparing = "Reading the scan"
 
     def prepare(self, wanted: Wanted) -> tuple[Pair, Pair | None]:
@@ -252,11 +238,7 @@ class DegradedMaker(Maker):
     def _degraded(self, wanted: Wanted, pair: Pair) -> Degraded:
         from napari_synthseg.generator.degradation import degrade
 
-        if wanted.record is not None:
-            record = read_record(wanted.record, self.recorded_step)
-        else:
-            record = wanted.priors.sample(seed=wanted.options.seed)
-        return degrade(pair[0], record, pair[1])
+        return degrade(pair[0], wanted.priors.sample(seed=wanted.options.seed), pair[1])
 
 
 def _scan_voxels(sources: Sequence[PreviewSource | None]) -> tuple[Pair, Pair | None]:
@@ -276,7 +258,6 @@ def _scan_voxels(sources: Sequence[PreviewSource | None]) -> tuple[Pair, Pair | 
 class SceneMaker(Maker):
     """Scenes of SynthFM's generative model."""
 
-    recorded_step = "module"
     ends = ("image.png", "objects.png", "record.json")
 
     def prepare(self, wanted: Wanted) -> Scene:
@@ -318,8 +299,6 @@ class SceneMaker(Maker):
 
 def _scene(options: SynthesizeShapesOptions) -> Scene:
     from napari_synthseg.generator.presets import changed, shape_preset
-    from napari_synthseg.generator.shapes.scenes import apply_scene, scene
+    from napari_synthseg.generator.shapes.scenes import scene
 
-    if options.record:
-        return apply_scene(read_record(options.record[0], "module"), options.device, options.side)
     return scene(changed(shape_preset(options.preset), options.prior), options.seed, options.device, options.side)

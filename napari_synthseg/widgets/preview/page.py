@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,10 +12,9 @@ import numpy as np
 from qtpy.QtWidgets import QApplication, QFileDialog
 from superqt.utils import signals_blocked
 
-from napari_synthseg.errors import InputError
-from napari_synthseg.generator.files import command_line, python_code, read_record, read_record_file
+from napari_synthseg.generator.files import command_line, python_code
 from napari_synthseg.generator.model import GenerativeModel
-from napari_synthseg.generator.presets import changed, differences
+from napari_synthseg.generator.presets import differences
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.face import Face
 from napari_synthseg.widgets._shared.job import Job
@@ -31,7 +29,6 @@ if TYPE_CHECKING:
     from napari.components import ViewerModel
 
 PRESS_DRAW = "Press Draw to see a sample."
-RECORD_FILES = "Records (*_record.json *.json);;All files (*)"
 NEW_SEEDS = 10_000  # new ones stay short enough to be read out
 
 
@@ -58,8 +55,6 @@ class PreviewPage(PageControls):
         self._drawn = False  # nothing is added to a viewer before Draw was pressed
         self._stale = False  # the samples are older than the priors
         self._started = 0.0
-        self.record: Path | None = None
-        """The record that is replayed, until something is chosen that a sample is drawn from."""
         self.maker, self.pair = self.maker_type(), self.layer_type(viewer, self.layers, self)
         self.redrawer = Redrawer(self)
         self._saving = Job(
@@ -99,7 +94,7 @@ class PreviewPage(PageControls):
 
     def wanted(self) -> Wanted:
         sources = tuple(source.source() for source in self.sources.values())
-        return Wanted(self.options(), self.form.priors(), sources, full=self.full.isChecked(), record=self.record)
+        return Wanted(self.options(), self.form.priors(), sources, full=self.full.isChecked())
 
     def measured(self, picture: Picture) -> str:
         return f"{'Quick look' if picture.quick else 'Full size'}: {' × '.join(f'{s:.3g}' for s in picture.spacing)} mm"
@@ -111,9 +106,7 @@ class PreviewPage(PageControls):
         return {
             "full": self.full.isChecked(),
             "target": self.target.isChecked(),
-            "unfolded": self.form.unfolded(),
             "preset": self.preset.currentData(),
-            "count": self.samples.count.value(),
         }
 
     # Setting up
@@ -124,24 +117,20 @@ class PreviewPage(PageControls):
         self.target.setChecked(bool(kept.get("target", False)))
         self.preset.setCurrentIndex(max(self.preset.findData(kept.get("preset")), 0))
         self._on_preset()
-        self.form.set_unfolded(kept.get("unfolded", []))
-        if isinstance(kept.get("count"), int):
-            self.samples.count.setValue(kept["count"])
 
     def _connect(self) -> None:
         for signal, *slots in (
             (self.preset.currentIndexChanged, self._on_preset),
-            (self.seed.valueChanged, self.forget_record, self.redraw, self.samples.mark),
+            (self.seed.valueChanged, self.redraw, self.samples.mark),
             (self.draw.clicked, self.draw_new),
             (self.full.toggled, lambda full: self.redraw() if full else None),
             (self.target.toggled, self.pair.set_labels_visible),
-            (self.form.changed, self.forget_record, self.redraw, self._on_priors),
+            (self.form.changed, self.redraw, self._on_priors),
             (self.sheet.toggled, self._refresh_samples),
             (self.samples.wanted, self.draw_samples),
             (self.samples.chosen, self._on_sample),
             (self.copy_command.triggered, lambda: self.copy_recipe(python=False)),
             (self.copy_python.triggered, lambda: self.copy_recipe(python=True)),
-            (self.open.clicked, self.open_record),
             (self.save.clicked, self.save_files),
             (self.pair.removed, self._on_layer_removed),
             (self.redrawer.pictured, self._on_pictured),
@@ -159,13 +148,9 @@ class PreviewPage(PageControls):
 
     def draw_new(self) -> None:
         self._drawn = True
-        self.forget_record()
         with signals_blocked(self.seed):
             self.seed.setValue(int(np.random.default_rng().integers(NEW_SEEDS)))
         self.redraw(wait_ms=0)
-
-    def forget_record(self, *_: Any) -> None:
-        self.record = None
 
     def redraw(self, *_: Any, wait_ms: int | None = None) -> None:
         """Draw the present choices soon, if anything was drawn before; a hidden page draws nothing."""
@@ -219,7 +204,7 @@ class PreviewPage(PageControls):
         if (wanted := self._usable(self.wanted)) is not None:
             self._sampling.start("", self.maker.sampled, wanted, list(self.samples.seeds))
 
-    # Copying, saving, opening
+    # Copying, saving
 
     def recipe(self, *, python: bool) -> str:
         """Return a command line, or Python, that makes this sample; raises as `options`."""
@@ -245,42 +230,6 @@ class PreviewPage(PageControls):
             self.status.say("Saving…")
             self._saving.start("Save sample", self.maker.saved, wanted, Path(name))
 
-    def open_record(self) -> None:
-        """Ask for the record of a sample and replay it; its seed and priors are shown, to go on from there."""
-        start = str(recall(self.face).get("folder", ""))
-        name, _ = QFileDialog.getOpenFileName(self, "Choose the record of a sample", start, RECORD_FILES)
-        facts = self._usable(lambda: self._taken(Path(name))) if name else None
-        if facts is None:
-            return
-        self._drawn = True
-        self.seed.setValue(facts["seed"])
-        with suppress(InputError):  # a file without a complete record holds no more than seed and priors
-            read_record(name, self.maker.recorded_step)
-            self.record = Path(name)
-        self.redraw(wait_ms=0)
-
-    def _taken(self, path: Path) -> dict[str, Any]:
-        """Choose preset and priors of a record, and return its facts.
-
-        Raises:
-            InputError: it is of another tab, or no record.
-        """
-        facts = read_record_file(path)
-        if not isinstance(facts.get("seed"), int) or not isinstance(facts.get("prior"), list):
-            raise InputError(f"{path.name} is no record of a sample: choose a file that Save… wrote.")
-        if "class_priors" in facts:
-            raise InputError(
-                "The record was made with class priors from a table: estimate them again with "
-                "`napari-synthseg priors`, and choose preset, file and seed by hand."
-            )
-        name = facts.get("preset", "")
-        if name not in self.presets:
-            raise InputError("This record is of another generator: open it in its own tab.")
-        priors = changed(self.presets[name], facts["prior"])
-        self.preset.setCurrentIndex(self.preset.findData(name))
-        self.form.set_priors(self.presets[name], priors)
-        return facts
-
     # Events
 
     def close_down(self) -> None:
@@ -292,7 +241,6 @@ class PreviewPage(PageControls):
         remember(self.face, self.choices())
 
     def _on_preset(self) -> None:
-        self.forget_record()
         self.form.set_base(self.presets[self.preset.currentData()])
 
     def _on_priors(self) -> None:
@@ -318,8 +266,7 @@ class PreviewPage(PageControls):
 
     def _on_pictured(self, picture: Picture) -> None:
         self.pair.show(picture, labels_visible=self.target.isChecked())
-        recorded = ", as recorded" if self.record is not None else ""
-        self.status.say(f"{self.measured(picture)}{recorded}, {time.monotonic() - self._started:.1f} s.")
+        self.status.say(f"{self.measured(picture)}, {time.monotonic() - self._started:.1f} s.")
         self.facts.say(self.described(picture.summary))
         self.facts.setToolTip("\n".join(f"{name}: {value}" for name, value in picture.summary.items()))
 

@@ -1,4 +1,4 @@
-"""Parts of a preview tab: redraws that follow changes, the steps of Figure 3, and samples with their records."""
+"""Parts of a preview tab: redraws that follow changes, and samples with their records."""
 
 from __future__ import annotations
 
@@ -10,18 +10,14 @@ from qtpy.QtCore import QObject, QSize, Qt, Signal
 from qtpy.QtGui import QIcon, QImage, QPainter, QPixmap, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
-    QButtonGroup,
     QLabel,
     QListView,
     QListWidget,
     QListWidgetItem,
-    QPushButton,
-    QSizePolicy,
     QWidget,
 )
 from superqt.utils import signals_blocked
 
-from napari_synthseg.generator.figure import PANELS, PanelInfo
 from napari_synthseg.jobs import Progress
 from napari_synthseg.widgets._shared.controls import button, column, row, single_shot, spin_box
 from napari_synthseg.widgets._shared.job import Job
@@ -95,42 +91,6 @@ class Redrawer(QObject):
         self.busy.emit(False)
         for emit in tell:
             emit()
-
-
-class Stepper(QWidget):
-    """Chooses a step of Figure 3 by its letter; the arrow keys go on in a group of buttons."""
-
-    changed = Signal(str)
-
-    def __init__(self, steps: Sequence[PanelInfo] = PANELS) -> None:
-        super().__init__()
-        self._steps = {step.letter: step for step in steps}
-        self.buttons: dict[str, QPushButton] = {}
-        self._group = QButtonGroup(self)
-        self.caption = QLabel()
-        self.caption.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
-        for number, step in enumerate(steps):
-            tip = f"{step.title}\n{step.tip}"
-            self.buttons[step.letter] = made = button(step.letter, tip, name=step.title, checkable=True)
-            made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-            made.setMinimumWidth(24)
-            self._group.addButton(made, number)
-        column(row(*self.buttons.values(), spacing=3), self.caption, parent=self, spacing=2)
-        self.buttons[steps[-1].letter].setChecked(True)
-        self._show(steps[-1].letter)
-        self._group.buttonToggled.connect(self._on_toggled)
-
-    def letter(self) -> str:
-        return next(letter for letter, one in self.buttons.items() if one.isChecked())
-
-    def _on_toggled(self, toggled: QPushButton, checked: bool) -> None:
-        if checked:
-            self._show(toggled.text())
-            self.changed.emit(toggled.text())
-
-    def _show(self, letter: str) -> None:
-        self.caption.setText(f"Step {letter}: {self._steps[letter].title}")
-        self.caption.setToolTip(self._steps[letter].tip)
 
 
 DEFAULT_COUNT = 6

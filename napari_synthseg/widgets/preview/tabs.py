@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtWidgets import QFileDialog, QFormLayout, QSizePolicy, QWidget
 
+from napari_synthseg.generator.figure import PANELS
 from napari_synthseg.generator.files import DegradeOptions, SynthesizeOptions, SynthesizeShapesOptions
 from napari_synthseg.generator.model import GenerativeModel
 from napari_synthseg.generator.presets import (
@@ -24,7 +25,7 @@ from napari_synthseg.generator.presets import (
     shape_preset,
 )
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
-from napari_synthseg.widgets._shared.controls import Section, button, check_box, column
+from napari_synthseg.widgets._shared.controls import Section, button, check_box, column, combo
 from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.form import OptionsForm
 from napari_synthseg.widgets._shared.user import complain, recall
@@ -32,7 +33,6 @@ from napari_synthseg.widgets.preview.controls import BUNDLED, OPEN_FILE, OPEN_FO
 from napari_synthseg.widgets.preview.layers import SceneLayers
 from napari_synthseg.widgets.preview.model import BrainMaker, DegradedMaker, SceneMaker, Wanted
 from napari_synthseg.widgets.preview.page import PreviewPage
-from napari_synthseg.widgets.preview.panels import Stepper
 from napari_synthseg.widgets.preview.pictures import Picture, described_scene
 from napari_synthseg.widgets.view.bar import ViewBar
 
@@ -58,7 +58,7 @@ class BrainsTab(PreviewPage):
     def __init__(self, viewer: ViewerModel) -> None:
         self.source = SourceChooser(viewer, Labels, SOURCE_TIP, fixed=[BUNDLED], openers=[OPEN_FILE, OPEN_FOLDER])
         super().__init__(viewer, {"Label map": self.source})
-        self.stepper.changed.connect(self._on_step)
+        self.step.currentIndexChanged.connect(self._on_step)
 
     @cached_property
     def presets(self) -> dict[str, GenerativeModel]:
@@ -70,13 +70,13 @@ class BrainsTab(PreviewPage):
         form.addRow("Class priors", self.class_file)
         self._show_class_row = lambda shown: form.setRowVisible(self.class_file, shown)
         self._show_class_row(False)
-
-    def middle(self) -> list[QWidget]:
-        self.stepper = Stepper()
-        return [self.stepper]
+        steps = [Choice(one.letter, f"{one.letter}  {one.title}", one.tip) for one in PANELS]
+        self.step = combo(steps, "The step of the generative model that is shown: the panels of Figure 3 of the paper.")
+        self.step.setCurrentIndex(len(steps) - 1)
+        form.addRow("Step", self.step)
 
     def wanted(self) -> Wanted:
-        return replace(super().wanted(), letter=self.stepper.letter())
+        return replace(super().wanted(), letter=self.step.currentData())
 
     def choose_class_priors(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Choose the priors of the classes", "", CLASS_FILES)
@@ -95,8 +95,8 @@ class BrainsTab(PreviewPage):
         self._show_class_row(self.preset.currentData() in CLASS_PRIORS_NEEDED)
         super()._on_preset()
 
-    def _on_step(self, letter: str) -> None:
-        self.target.setEnabled(letter == "f")
+    def _on_step(self, number: int) -> None:
+        self.target.setEnabled(number == self.step.count() - 1)
         self.redraw(wait_ms=0)
 
 
@@ -158,10 +158,10 @@ class ShapesTab(PreviewPage):
     def presets(self) -> dict[str, GenerativeModel]:
         return {name: shape_preset(name) for name in SHAPE_PRESETS}
 
-    def middle(self) -> list[QWidget]:
+    def rows(self, form: QFormLayout) -> None:
         tip = "Another target of the same scene, and other points."
         self.another = button("A&nother target", tip, self.take_another)
-        return [self.another]
+        form.addRow("Target", self.another)
 
     def below(self) -> list[QWidget]:
         elsewhere = ("preset", "prior", "seed", "record")
@@ -175,8 +175,7 @@ class ShapesTab(PreviewPage):
         return super().choices() | {"prompts": self.prompts.isChecked(), "output": self.output.differences()}
 
     def options(self) -> SynthesizeShapesOptions:
-        record = () if self.record is None else (self.record,)
-        return replace(super().options(), record=record, **self.output.values())
+        return replace(super().options(), **self.output.values())
 
     def wanted(self) -> Wanted:
         return replace(super().wanted(), turn=self._turn)

@@ -185,16 +185,6 @@ class Draft:
             self.undo()
         del self._steps[self._now :]
 
-    def put_aside(self) -> None:
-        """Let go of the array once the object is accepted; the history stays and gives it back (`take_up`)."""
-        self.voxels = np.zeros((0,) * len(self.shape), np.uint8)
-
-    def take_up(self) -> None:
-        """Make the array again from the history."""
-        self.voxels = np.zeros(self.shape, np.uint8)
-        for step in self.steps:
-            self._toggle(step.flipped)
-
     # Inside
 
     def _begun(self, place: Place) -> Prompts:

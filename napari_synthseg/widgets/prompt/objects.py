@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -49,24 +48,9 @@ MOST_VOXELS = 2**28
 """Larger layers are not searched for the labels in them; those that are named are known anyway."""
 
 
-@dataclass(eq=False)
-class Accepted:
-    """An object that was written into a layer, and what it replaced."""
-
-    target: Labels
-    draft: Draft
-    value: int
-    name: str
-    indices: tuple[np.ndarray, ...]
-    before: np.ndarray
-    after: np.ndarray
-    features: pd.DataFrame
-    created: bool
-
-
 def structures(layer: Labels) -> dict[int, str]:
-    names = names_of(layer)
-    found = {*names, *_present(layer)} - {0}
+    names, present = names_of(layer), _present(layer)
+    found = ({*present} if is_made(layer) else {*names, *present}) - {0}  # in a layer of ours, what undo has left
     return {value: names.get(value) or f"Label {value}" for value in sorted(found)}
 
 
@@ -101,12 +85,10 @@ def is_made(layer: Layer) -> bool:
     return MARK in kept_with(layer)
 
 
-def write(
-    image: Image, draft: Draft, target: Labels, value: int, name: str, *, created: bool, keep_others: bool
-) -> Accepted:
+def write(image: Image, draft: Draft, target: Labels, value: int, name: str, *, keep_others: bool) -> None:
     """Write an object into a layer on its image's grid; voxels that are given up go to the nearest label.
 
-    `created` says that the layer was made for this object; `keep_others` leaves voxels that have another label already.
+    napari's undo of the layer takes it back. `keep_others` leaves voxels that have another label already.
 
     Raises:
         InputError: the layer cannot take it.
@@ -132,27 +114,12 @@ def write(
         after[given_up] = nearest_labels(np.asarray(target.data), tuple(i[given_up] for i in indices), target.scale)
     if keep_others:
         after = np.where((before != 0) & (before != value), before, after).astype(before.dtype)
-    features = target.features.copy()
-    _write(target, indices, after)
-    target.features = named(features, value, name)
-    _give_color(target, value)
-    return Accepted(target, draft, value, name, indices, before, after, features, created)
-
-
-def take_back(accepted: Accepted) -> None:
-    target = accepted.target
-    same = tuple(target.data.shape) == accepted.draft.shape
-    if not same or not np.array_equal(np.asarray(target.data[accepted.indices]), accepted.after):
-        raise InputError(f'"{accepted.name}" was edited since it was accepted; undo that in its layer first.')
-    _write(target, accepted.indices, accepted.before)
-    target.features = accepted.features
-
-
-def _write(target: Labels, indices: tuple[np.ndarray, ...], values: np.ndarray) -> None:
     try:
-        target.data_setitem(indices, values)
+        target.data_setitem(indices, after)
     except (TypeError, ValueError, NotImplementedError) as error:  # dask, a file opened for reading
         raise InputError(f'"{target.name}" cannot be changed ({error}); accept into a new layer.') from error
+    target.features = named(target.features, value, name)
+    _give_color(target, value)
 
 
 def _present(layer: Labels) -> Iterable[int]:
@@ -186,7 +153,7 @@ def _give_color(layer: Labels, value: int) -> None:
 
 
 class Objects(QObject):
-    """From drafts to labels and back, with a history that goes on behind the first click of an object.
+    """From drafts to labels and back.
 
     Attributes:
         target: where objects go; None for a new layer.
@@ -194,7 +161,7 @@ class Objects(QObject):
         protect: a structure that is refined takes none.
     """
 
-    changed = Signal(object)  # the Labels layer that objects went into or left; None if it went with its only object
+    changed = Signal(object)  # the Labels layer that objects went into or left
     begun = Signal(int, str)  # id and name of the current object, where they are known
     searching = Signal(bool)  # similar objects are looked for, or no longer
 
@@ -203,7 +170,6 @@ class Objects(QObject):
         self._viewer, self._prompting = viewer, prompting
         self.target: Labels | None = None
         self.keep_others, self.protect = False, True
-        self._done: list[tuple[Image, Accepted]] = []
         self._similar = Job(
             self,
             returned=self._on_similar,
@@ -215,7 +181,7 @@ class Objects(QObject):
     @property
     def can_undo(self) -> bool:
         work = self._prompting.work
-        return (work is not None and work.draft.can_undo) or bool(self._done)
+        return (work is not None and work.draft.can_undo) or self.target is not None
 
     def accept(self, value: int, name: str) -> None:
         """Write the object into the target, or a new layer, once all clicks are answered."""
@@ -230,7 +196,7 @@ class Objects(QObject):
         target = self.target or new_target(work.image)
         keep = self.protect if work.draft.value == value else self.keep_others
         try:
-            done = write(work.image, work.draft, target, value, name, created=created, keep_others=keep)
+            write(work.image, work.draft, target, value, name, keep_others=keep)
         except InputError as error:
             self._prompting.say(str(error))
             return
@@ -238,8 +204,6 @@ class Objects(QObject):
             add_unselected(self._viewer, target)
             lock_to(work.image, target, self._viewer)
         self._prompting.drop(work)
-        work.draft.put_aside()
-        self._done.append((work.image, done))
         self.target = target
         self.changed.emit(target)
         self._prompting.say(f'"{name}" is in "{target.name}". Click inside the next object.')
@@ -305,36 +269,15 @@ class Objects(QObject):
             draft.take(whole)
             new = next_value(target, structures(target))
             title = f"{name} {number + 1}"
-            done = write(image, draft, target, new, title, created=False, keep_others=True)
-            draft.put_aside()
-            self._done.append((image, done))
+            write(image, draft, target, new, title, keep_others=True)
         self.changed.emit(target)
         self._prompting.say(f'{len(masks)} objects like "{name}" were found. Undo takes them away one by one.')
 
     def undo(self) -> None:
-        """Take the last interaction back; before the first of an object, the acceptance of the one before."""
-        if self._prompting.undo() or not self._done:
-            return
-        image, accepted = self._done[-1]
-        try:
-            take_back(accepted)
-        except InputError as error:
-            self._prompting.say(str(error))
-            return
-        self._done.pop()
-        target: Labels | None = accepted.target
-        if accepted.created and target in self._viewer.layers and not np.asarray(accepted.target.data).any():
-            self._viewer.layers.remove(target)
-            target = None
-        self.target = target
-        self.changed.emit(target)
-        if image in self._viewer.layers:
-            if (work := self._prompting.work) is not None:
-                self._prompting.drop(work)
-            accepted.draft.take_up()
-            self._prompting.set_image(image)
-            self._prompting.show(self._prompting.put(image, accepted.draft))
-            self.begun.emit(accepted.value, accepted.name)
+        """Take the last interaction back; without one, what was done last to the target, as napari's own undo does."""
+        if not self._prompting.undo() and self.target is not None:
+            self.target.undo()
+            self.changed.emit(self.target)
 
     def _find(self, image: Image, draft: Draft) -> None:
         from napari_synthseg.evaluation.locations import middle_voxel
@@ -357,6 +300,5 @@ class Objects(QObject):
         look_at(self._viewer, world[-3:])
 
     def _on_layer_removed(self, event: Any) -> None:
-        self._done = [one for one in self._done if one[1].target is not event.value]
         if event.value is self.target:
             self.target = None

@@ -1,4 +1,4 @@
-"""Pointing: keys that can be changed, clicks and boxes on the canvas, and where on a layer's slice the pointer is.
+"""Pointing: keys, clicks and boxes on the canvas, and where on a layer's slice the pointer is.
 
 Places are exactly as napari draws them: of a turned or sheared layer it draws the part of the transform that the
 displayed axes have, so that part is used here. The world may be in another unit than the layer (mm beside µm).
@@ -6,19 +6,15 @@ displayed axes have, so that part is used here. The world may be in another unit
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pint
 from napari.components import ViewerModel
 from napari.components._viewer_mouse_bindings import double_click_to_zoom
-from napari.settings import get_settings
-from napari.utils.action_manager import action_manager
-from napari.utils.interactions import Shortcut
-from napari.utils.key_bindings import coerce_keybinding
 
 from napari_synthseg.widgets.layers.geometry import layer_matrix
 from napari_synthseg.widgets.prompt.model import Place
@@ -29,66 +25,33 @@ if TYPE_CHECKING:
     from napari.components import Dims
     from napari.layers import Layer
 
-PACKAGE = "napari-synthseg"
+KEYS = {
+    "point": "Q",
+    "polarity": "T",
+    "undo": "Control-Z",
+    "redo": "Control-Shift-Z",
+    "discard": "R",
+    "follow": "G",
+    "accept": "A",
+}
+"""Keys of the viewer by the name of the action, while the widget is open."""
 
 
-@dataclass(frozen=True)
-class Action:
-    name: str
-    key: str
-    text: str
+def bind_keys(viewer: ViewerModel, act: Callable[[str], Any]) -> None:
+    """Let the keys call `act(name)`, except those that are bound already."""
+    for name, key in KEYS.items():
 
-    @property
-    def id(self) -> str:
-        return f"{PACKAGE}:prompt_{self.name}"
+        def press(viewer: ViewerModel, name: str = name) -> None:
+            act(name)
 
-
-ACTIONS = (
-    Action("point", "Q", "Point: on or off"),
-    Action("polarity", "T", "Inside or outside"),
-    Action("undo", "Control-Z", "Undo"),
-    Action("redo", "Control-Shift-Z", "Redo"),
-    Action("discard", "R", "Begin the object anew"),
-    Action("follow", "G", "Follow through the slices, or stop"),
-    Action("accept", "A", "Accept, next object"),
-)
-
-_open: WeakKeyDictionary[ViewerModel, list[Any]] = WeakKeyDictionary()
+        press.__annotations__ = {}  # napari would look for the type where there is none
+        with suppress(ValueError):  # is bound
+            viewer.bind_key(key, press)
 
 
-def bind_keys(viewer: ViewerModel, widget: Any) -> None:
-    """Let the keys call `widget.act(name)`; of several widgets in one viewer, that of the one that was opened last."""
-    for action in ACTIONS:
-        _register(action)
-    _open.setdefault(viewer, []).append(widget)
-
-
-def release_keys(viewer: ViewerModel, widget: Any) -> None:
-    if widget in _open.get(viewer, []):
-        _open[viewer].remove(widget)
-
-
-def key_text(action: Action) -> str:
-    """The keys of an action as this computer writes them; empty if it has none."""
-    return ", ".join(Shortcut(key).platform for key in action_manager._shortcuts.get(action.id, ()))
-
-
-def _register(action: Action) -> None:
-    if action.id in action_manager._actions:
-        return
-
-    def act(viewer: Any) -> None:
-        widgets = _open.get(viewer)
-        if widgets:
-            widgets[-1].act(action.name)
-
-    act.__name__ = f"prompt_{action.name}"
-    act.__annotations__ = {}  # napari would look for the type where there is none
-    act.__doc__ = action.text
-    action_manager.register_action(action.id, act, f"Prompt: {action.text}", ViewerModel)
-    taken = coerce_keybinding(action.key) in ViewerModel.class_keymap
-    if action.id not in get_settings().shortcuts.shortcuts and not taken:
-        action_manager.bind_shortcut(action.id, action.key)
+def release_keys(viewer: ViewerModel) -> None:
+    for key in KEYS.values():
+        viewer.bind_key(key, None)
 
 
 STILL_PX = 4

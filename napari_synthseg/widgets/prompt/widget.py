@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import napari
 from napari.layers import Image, Labels
+from napari.utils.interactions import Shortcut
 from qtpy.compat import isalive
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtGui import QKeySequence
@@ -36,7 +37,7 @@ from napari_synthseg.widgets.layers.labels_layer import rgb
 from napari_synthseg.widgets.prompt.engine import EACH, LAYER, WHOLE, MakeSession, make_session
 from napari_synthseg.widgets.prompt.objects import Objects, is_made, named, next_value, structures
 from napari_synthseg.widgets.prompt.pending import DrawingTool, is_ours
-from napari_synthseg.widgets.prompt.pointing import ACTIONS, bind_keys, key_text, release_keys
+from napari_synthseg.widgets.prompt.pointing import KEYS, bind_keys, release_keys
 from napari_synthseg.widgets.prompt.prompting import Prompting
 from napari_synthseg.widgets.view.bar import ViewBar
 
@@ -150,7 +151,7 @@ class PromptWidget(ScrolledFace):
         super().__init__()
         self._viewer = napari_viewer
         self._closed = False
-        bind_keys(napari_viewer, self)
+        bind_keys(napari_viewer, self.act)
         self.prompting = Prompting(napari_viewer, make, self)
         self.objects = Objects(napari_viewer, self.prompting, self)
         self.through = self.prompting.through
@@ -229,10 +230,9 @@ class PromptWidget(ScrolledFace):
         return made
 
     def _tell_keys(self) -> None:
-        for action in ACTIONS:
-            pressed = (self.inside, self.outside) if action.name == "polarity" else (getattr(self, action.name),)
-            for one in pressed:
-                one.setToolTip(f"{one.toolTip()} Key: {key_text(action) or 'none'}.")
+        for name, key in KEYS.items():
+            for one in (self.inside, self.outside) if name == "polarity" else (getattr(self, name),):
+                one.setToolTip(f"{one.toolTip()} Key: {Shortcut(key).platform}.")
 
     def _connect(self) -> None:
         prompting, objects = self.prompting, self.objects
@@ -368,7 +368,7 @@ class PromptWidget(ScrolledFace):
             return
         self._remember()
         self._closed = True
-        release_keys(self._viewer, self)
+        release_keys(self._viewer)
         self.drawing.take(None)
         self.prompting.close()
 

@@ -30,10 +30,8 @@ if TYPE_CHECKING:
 FACE = "segment"
 NO_SCAN = "Open a scan first, or take one of File > Open Sample > SynthSeg."
 USUAL = ("index", "grid", "robust", "ct", "device")
-FORGOTTEN = ("index", "ct", "fix_orientation")
-"""Options of one scan, which are not remembered."""
-PREFERRED = ("device", "threads")
-"""Options with a preference in napari: remembered until the preference changes."""
+FORGOTTEN = ("index", "ct", "fix_orientation", "device", "threads")
+"""Options of one scan, and those with a preference in napari, which are not remembered."""
 
 TEXTS = {
     "index": "&Volume",
@@ -78,6 +76,12 @@ class SegmentChoices(QWidget):
         self.model = ModelChooser()
         self.form = OptionsForm(
             SegmentOptions,
+            above=[
+                ("&Image", self.image),
+                ("&Model", self.model),
+                (self.model.card,),
+                (self.model.problem,),
+            ],
             usual=USUAL,
             leave_out=("model", "weights"),
             texts=TEXTS,
@@ -86,11 +90,6 @@ class SegmentChoices(QWidget):
         )
         self.robust = RobustSwitch(self.form, self.model)
         self.hint = Message()
-        form = self.form.usual
-        form.insertRow(0, "&Image", self.image)
-        form.insertRow(1, "&Model", self.model)
-        form.insertRow(2, self.model.card)
-        form.insertRow(3, self.model.problem)
         column(self.form, self.hint, parent=self, spacing=4)
         self._recall()
         self.image.changed.connect(self._on_scans_changed)
@@ -135,17 +134,12 @@ class SegmentChoices(QWidget):
         kept = {name: value for name, value in self.form.values().items() if name not in FORGOTTEN}
         model = self.model.values()
         kept |= {"model": model["model"], "weights": str(model["weights"]) if model["weights"] else None}
-        kept |= {f"preferred {name}": _preferred(name) for name in PREFERRED}
         remember(FACE, kept)
 
     def _recall(self) -> None:
-        kept = recall(FACE)
-        for name in FORGOTTEN:
-            kept.pop(name, None)
-        for name in PREFERRED:
-            if name not in kept or kept.get(f"preferred {name}") != _preferred(name):
-                kept[name] = _preferred(name)
-        self.form.set_values(kept)
+        kept = {name: value for name, value in recall(FACE).items() if name not in FORGOTTEN}
+        preferred = {"device": preference("device", "auto"), "threads": preference("threads", 0) or None}
+        self.form.set_values(kept | preferred)
         self.model.set_values(kept)
 
     def _on_picked(self, row: int) -> None:
@@ -182,11 +176,6 @@ class SegmentChoices(QWidget):
 def _is_scan(layer: Layer) -> bool:
     """Tell probabilities, and what three planes show of an oblique scan, from scans."""
     return not is_probability(layer) and RESLICED not in layer.metadata
-
-
-def _preferred(name: str) -> Any:
-    """Return a preference as a value of its option: 0 threads are None."""
-    return (preference("threads", 0) or None) if name == "threads" else preference(name, "auto")
 
 
 NONE_FOUND = (

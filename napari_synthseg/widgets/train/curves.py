@@ -45,7 +45,7 @@ def has_plots() -> bool:
 
 
 class Plot(QWidget):
-    """Axes in the colors of napari's theme; the wheel scrolls the form, a double click shows everything.
+    """Axes in the colors of napari's theme; the wheel scrolls the form, a drag enlarges, the A shows everything.
 
     The legend stands above the axes, where it hides no line.
     """
@@ -108,11 +108,10 @@ class Plot(QWidget):
         if self.plot is not None:
             return
         pg = importlib.import_module("pyqtgraph")
-        box = _box_class()()
-        box.setMenuEnabled(False)
-        self.plot = pg.PlotWidget(viewBox=box)
+        self.plot = pg.PlotWidget(enableMenu=False)
+        self.plot.setMouseEnabled(x=False, y=False)
+        self.plot.getViewBox().setMouseMode(pg.ViewBox.RectMode)
         self.plot.setAntialiasing(True)
-        self.plot.hideButtons()
         self.plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.plot.setFrameShape(self.plot.Shape.NoFrame)
         self.plot.setFixedHeight(HEIGHT)
@@ -131,24 +130,6 @@ class Plot(QWidget):
             axis.enableAutoSIPrefix(False)
         self.plot.getAxis("bottom").setLabel("step", color=ink, **{"font-size": "8pt"})
         self.plot.showGrid(x=True, y=True, alpha=0.12)
-
-
-def _box_class() -> Any:
-    pg = importlib.import_module("pyqtgraph")
-
-    class Box(pg.ViewBox):
-        def __init__(self) -> None:
-            super().__init__()
-            self.setMouseMode(self.RectMode)
-
-        def wheelEvent(self, event: Any, axis: int | None = None) -> None:
-            event.ignore()
-
-        def mouseDoubleClickEvent(self, event: Any) -> None:
-            self.enableAutoRange()
-            event.accept()
-
-    return Box
 
 
 class CurvesPanel(QWidget):
@@ -201,9 +182,9 @@ SCORE = ("score", "dice")
 """Overall figures of a validation; the first one found is drawn."""
 COLUMNS = (
     Column("Structure", "FreeSurfer's name", lambda row: row.name, lambda row: row.name.casefold(), number=False),
-    Column("Dice", "Of the last validation, 0 to 1", lambda row: f"{row.dice:.3f}", lambda row: row.dice, "0.000"),
+    Column("Dice", "Of the last validation, 0 to 1", lambda row: f"{row.dice:.3f}", lambda row: row.dice),
     Column("Change", "Since the validation before", lambda row: number_text(row.change, "+.3f"),
-           lambda row: sortable(row.change), "+0.000"),
+           lambda row: sortable(row.change)),
 )  # fmt: skip
 TIP = "Click a structure to see its curve, several with Ctrl; Ctrl+C copies the table."
 MOST_ROWS = 8

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import mmap
-import re
-import shutil
-import subprocess
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -24,7 +21,6 @@ EVERY, SAMPLES = 25, 6
 """Steps between two samples at most, and samples that the shortest stage shows at least."""
 GOOD_DICE = 0.5
 """Weights with a lower validation Dice are used only after asking."""
-NVIDIA_SMI_S = 10.0
 GRAY, BLUE, ORANGE = "#8a8f98", "#3f9bdc", "#d9822b"
 LOOKS = {
     "new": ("·", GRAY), "waiting": ("…", GRAY), "starting": ("▸", BLUE), "running": ("▶", BLUE),
@@ -102,24 +98,6 @@ def doubts_about(run: Path) -> str:
     if score_word(runs.recipe_of(run) or "") != "Dice" or score >= GOOD_DICE:
         return ""
     return f"They reach a Dice of {score:.2f} after {steps}: most structures will be wrong."
-
-
-def gpus() -> dict[str, str]:
-    """Ask the driver, without torch, for the names of NVIDIA GPUs by device, such as {"cuda:0": "NVIDIA H200"}."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return {}
-    try:
-        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=NVIDIA_SMI_S, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return {}
-    return parse_gpus(done.stdout)
-
-
-def parse_gpus(text: str) -> dict[str, str]:
-    """Parse lines such as "GPU 0: NVIDIA H200 (UUID: ...)"."""
-    found = re.findall(r"^GPU (\d+): (.+?)(?: \(UUID.*)?$", text, re.MULTILINE)
-    return {f"cuda:{number}": name for number, name in found}
 
 
 # Figures of runs

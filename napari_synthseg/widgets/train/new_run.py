@@ -89,7 +89,6 @@ class NewRunPage(QWidget):
         super().__init__()
         self._viewer, self._recipes = viewer, recipes
         self._busy = False
-        self._devices: Mapping[str, str] = {}
         self.forms: dict[str, RecipeForm] = {}
         choices = [Choice(name, entry.title, entry.summary) for name, entry in recipes.items()]
         self.recipe = combo(choices, "The network that is trained, and the method.")
@@ -129,12 +128,6 @@ class NewRunPage(QWidget):
         """Return the request; raises as `RecipeForm.request`."""
         return self.form.request(here=self.here.isChecked())
 
-    def set_devices(self, names: Mapping[str, str]) -> None:
-        """Offer the GPUs, by device, once they are known."""
-        self._devices = names
-        for form in self.forms.values():
-            form.set_devices(names)
-
     def set_busy(self, busy: bool) -> None:
         self._busy = busy
         self._show_state()
@@ -148,7 +141,6 @@ class NewRunPage(QWidget):
         if name not in self.forms:
             form = self.forms[name] = RecipeForm(self._viewer, self._recipes[name])
             form.changed.connect(self._on_changed)
-            form.set_devices(self._devices)
             form.recall(recall(FACE).get("forms", {}).get(name, {}), str(preference("device", "auto")))
             self._place.addWidget(form)
         for other, form in self.forms.items():

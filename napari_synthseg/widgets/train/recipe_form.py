@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QComboBox, QSizePolicy, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
 from napari_synthseg.weights.catalogue import own_name
 from napari_synthseg.widgets._shared.choices import Choice, device_choices
 from napari_synthseg.widgets._shared.choosers import ChoiceBox, Opener
-from napari_synthseg.widgets._shared.controls import Message, WrappedLabel, button, column, listen, row
+from napari_synthseg.widgets._shared.controls import WrappedLabel, button, column, listen, row
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets._shared.table import Column, Table
 from napari_synthseg.widgets.layers.geometry import layer_problem, shown_scan
 from napari_synthseg.widgets.train import new_run_model as model
 from napari_synthseg.widgets.train.watcher import is_sample
@@ -40,43 +39,29 @@ NO_LAYERS = {
     model.SCANS: "The viewer has no 3D Image layer: open scans first, or choose a folder.",
     model.PAIRS: "The viewer has no Image layer with a Labels layer on the same grid: open both, or choose a folder.",
 }
-SHOWN_ROWS = 5
+LAYERS_TIP = "Those that are selected in the layer list; all, if none of them is."
 
 
-class DataChooser(QWidget):
-    """A combo box of sources for an option; below it, for layers, a list of them with check marks."""
-
-    changed = Signal()
+class DataChooser(ChoiceBox):
+    """The sources for an option: what comes along, a folder, or layers: those that are selected, else all that fit."""
 
     def __init__(self, viewer: ViewerModel, field: Field) -> None:
-        super().__init__()
         self._viewer, self.field, self.name, self.kind = viewer, field, field.name, field.info.data or model.LABELS
-        self._unchecked: set[int] = set()
         kind, title = self.kind, f"Choose {WORDS[self.kind]}"
         entries = [] if field.required else [Choice(NOTHING, "none")]
         entries += [Choice(BUNDLED, BUNDLED_TEXT[kind])] if model.bundled(kind) else []
         openers = [Opener(f"Folder of {WORDS[kind]}…", title)]
         if kind == model.LABELS:
             openers.append(Opener("Prepared maps (.npz)…", title, lambda: "Prepared maps (*.npz)"))
-        self.box = ChoiceBox([*entries, Choice(LAYERS, LAYERS_TEXT[kind])], openers, field.doc)
-        self.chosen, self.choose = self.box.chosen, self.box.choose
-        self.box.opened.connect(self.box.choose)
-        self.layers = Table(f"Layers for {field.label.lower()}", names=0, tip=self._text)
-        self.layers.horizontalHeader().hide()
-        self.layers.setSelectionMode(Table.SelectionMode.NoSelection)
-        self.layers.toggled.connect(self._on_checked)
-        self.problem_text = Message()
-        column(self.box, self.layers, self.problem_text, parent=self, spacing=2)
-        self.setFocusProxy(self.box)
-        self.box.changed.connect(self._on_changed)
+        super().__init__([*entries, Choice(LAYERS, LAYERS_TEXT[kind], LAYERS_TIP)], openers, field.doc)
+        self.opened.connect(self.choose)
         events = viewer.layers.events
-        listen(self, DataChooser._on_layers, events.inserted, events.removed, events.reordered)
-        self._show_layers()
+        listen(self, DataChooser._on_layers, events.inserted, events.removed, viewer.layers.selection.events.changed)
 
     def problem(self) -> str | None:
         chosen = self.chosen()
-        if chosen == LAYERS and not self._checked():
-            return NO_LAYERS[self.kind] if not self.layers.rows else "Tick at least one layer."
+        if chosen == LAYERS and not self.layers():
+            return NO_LAYERS[self.kind]
         if isinstance(chosen, Path) and not chosen.exists():
             return f"{chosen} does not exist: choose another folder."
         return None
@@ -94,54 +79,29 @@ class DataChooser(QWidget):
             return model.DataSource(files=model.bundled(self.kind))
         if chosen != LAYERS:
             return model.DataSource(path=chosen) if isinstance(chosen, Path) else None
-        layers = self._checked()
+        layers = self.layers()
         scans = tuple(shown_scan(one, self._viewer.dims) for one in layers)
         if self.kind == model.LABELS:
             return model.DataSource(labels=scans)
         partners = [one for layer in layers if (one := self._partner(layer)) is not None]
         return model.DataSource(scans=scans, labels=tuple(shown_scan(one, self._viewer.dims) for one in partners))
 
+    def layers(self) -> list[Layer]:
+        """Return the layers to learn from, top ones first."""
+        fitting = self._layers_of(Labels if self.kind == model.LABELS else Image)
+        fitting = [one for one in fitting if self.kind != model.PAIRS or self._partner(one) is not None]
+        return [one for one in fitting if one in self._viewer.layers.selection] or fitting
+
     def _partner(self, image: Layer) -> Layer | None:
         return model.partner(image, self._layers_of(Labels)) if self.kind == model.PAIRS else None
-
-    def _candidates(self) -> list[Layer]:
-        """Return the layers that may be chosen, top ones first."""
-        layers = self._layers_of(Labels if self.kind == model.LABELS else Image)
-        return [one for one in layers if self.kind != model.PAIRS or self._partner(one) is not None]
 
     def _layers_of(self, kind: type[Layer]) -> list[Layer]:
         ours = [one for one in reversed(self._viewer.layers) if isinstance(one, kind) and not is_sample(one)]
         return [one for one in ours if layer_problem(one) is None]
 
-    def _checked(self) -> list[Layer]:
-        return [one for one in self._candidates() if id(one) not in self._unchecked]
-
-    def _on_changed(self) -> None:
-        self._show_layers()
-        self.changed.emit()
-
     def _on_layers(self, event: Any = None) -> None:
-        self._show_layers()
         if self.chosen() == LAYERS:
             self.changed.emit()
-
-    def _show_layers(self) -> None:
-        shown = self.chosen() == LAYERS
-        candidates = self._candidates() if shown else []
-        checked = lambda layer: id(layer) not in self._unchecked  # noqa: E731
-        self.layers.show_rows(candidates, [Column("Layer", "", self._text, number=False, checked=checked)])
-        self.layers.setVisible(bool(candidates))
-        self.layers.fit_height(SHOWN_ROWS)
-        self.problem_text.say(NO_LAYERS[self.kind] if shown and not candidates else "")
-
-    def _text(self, layer: Layer) -> str:
-        other = self._partner(layer)
-        return layer.name if other is None else f"{layer.name} + {other.name}"
-
-    def _on_checked(self, layer: Layer, checked: bool) -> None:
-        (self._unchecked.discard if checked else self._unchecked.add)(id(layer))
-        self.layers.refresh()
-        self.changed.emit()
 
 
 HIDDEN = ("out", "resume")
@@ -173,8 +133,15 @@ class RecipeForm(QWidget):
             usual.remove("start_from")
         steps = [name for name in model.step_fields(self.options) if name not in usual]
         at = usual.index("seed") if "seed" in usual else len(usual)
+        self._presets = model.presets(self.options)
+        self.preset_buttons = {
+            name: button(name, model.PRESET_TIPS[name], partial(self._choose_preset, name), checkable=True)
+            for name in self._presets
+        }
+        buttons = row(*((one, 1) for one in self.preset_buttons.values()), spacing=4)
         self.form = OptionsForm(
             self.options,
+            above=[*((_data_text(chooser), chooser) for chooser in self.data.values()), ("Set up", buttons)],
             usual=usual[:at] + steps + usual[at:],
             leave_out=(*HIDDEN, *self.data),
             texts=TEXTS,
@@ -186,19 +153,9 @@ class RecipeForm(QWidget):
             },
             defaults={"name": own_name(fields["name"].default)} if "name" in fields else {},
         )
-        self._presets = model.presets(self.options)
-        self.preset_buttons = {
-            name: button(name, model.PRESET_TIPS[name], partial(self._choose_preset, name), checkable=True)
-            for name in self._presets
-        }
         self.stages = WrappedLabel()
         self.stages.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.stages.setToolTip("The stages that are trained one after the other, with their steps.")
-        for number, chooser in enumerate(self.data.values()):
-            self.form.usual.insertRow(number, _data_text(chooser), chooser)
-            self.form.usual.labelForField(chooser).setToolTip(chooser.field.doc)
-        buttons = row(*((one, 1) for one in self.preset_buttons.values()), spacing=4)
-        self.form.usual.insertRow(len(self.data), "Set up", buttons)
         self.form.usual.addRow("Stages", self.stages)
         column(self.form, parent=self)
         self._mark_preset()
@@ -240,7 +197,7 @@ class RecipeForm(QWidget):
         folders = {name: str(path) for name, path in data.items() if isinstance(path, Path)}
         plain = {name: list(v) if isinstance(v, tuple) else str(v) if isinstance(v, Path) else v
                  for name, v in values.items()}  # fmt: skip
-        return {"values": plain, "folders": folders, "advanced": self.form.advanced.unfolded}
+        return {"values": plain, "folders": folders}
 
     def recall(self, kept: Mapping[str, Any], device: str) -> None:
         """Show remembered choices, except folders that no longer exist."""
@@ -249,16 +206,8 @@ class RecipeForm(QWidget):
         for name, text in kept.get("folders", {}).items():
             if name in self.data and Path(text).exists():
                 self.data[name].choose(Path(text))
-        self.form.advanced.set_unfolded(bool(kept.get("advanced", False)))
         self._filling = False
         self._mark_preset()
-
-    def set_devices(self, names: Mapping[str, str]) -> None:
-        control = self.form.controls.get("device")
-        if isinstance(control, QComboBox) and len(names) > 1:
-            for device, name in names.items():
-                if control.findData(device) < 0:
-                    control.addItem(f"{name} ({device})", device)
 
     def _stages(self) -> dict[str, int]:
         data = {name: model.LATER for name, one in self.data.items() if _is_something(one) or one.field.required}

@@ -20,7 +20,6 @@ from napari_synthseg.widgets._shared.controls import (
     button,
     check_box,
     column,
-    icon_on,
     progress_bar,
     row,
     spin_box,
@@ -104,28 +103,27 @@ class RunsList(QListWidget):
 class _Action(NamedTuple):
     name: str
     text: str
-    icon: str
     tip: str
 
 
-_PAUSE = _Action("pause", "Pause", "pause", "Pause the training; its memory stays allocated.")
-_RESUME = _Action("launch", "Resume", "play", "Resume from the newest checkpoint, as if it had never stopped.")
+_PAUSE = _Action("pause", "Pause", "Pause the training; its memory stays allocated.")
+_RESUME = _Action("launch", "Resume", "Resume from the newest checkpoint, as if it had never stopped.")
 MAIN = {
-    "new": _Action("launch", "Start", "play", "Start this run."),
+    "new": _Action("launch", "Start", "Start this run."),
     "running": _PAUSE,
-    "paused": _Action("unpause", "Resume", "play", "Resume after the pause."),
+    "paused": _Action("unpause", "Resume", "Resume after the pause."),
     "stopped": _RESUME,
     "interrupted": _RESUME,
     "failed": _RESUME,
-    "finished": _Action("longer", "Train longer…", "play", "Ask for more steps; the learning rate rises again."),
+    "finished": _Action("longer", "Train longer…", "Ask for more steps; the learning rate rises again."),
 }
 """Action of the first button by the state of the run; in other states it is disabled."""
 OTHERS = (
-    _Action("stop", "Stop", "stop", "End the training with a checkpoint; it can be resumed later."),
-    _Action("use", "Use weights", "use", "Add these weights to Segment brain or Prompt, with their card."),
-    _Action("duplicate", "Duplicate…", "copy", "Fill the form with this run's options, to change some."),
-    _Action("folder", "Open folder", "open", "Show the run's folder."),
-    _Action("delete", "Delete…", "trash", "Delete the run with its checkpoints; asks first."),
+    _Action("stop", "Stop", "End the training with a checkpoint; it can be resumed later."),
+    _Action("use", "Use weights", "Add these weights to Segment brain or Prompt, with their card."),
+    _Action("duplicate", "Duplicate…", "Fill the form with this run's options, to change some."),
+    _Action("folder", "Open folder", "Show the run's folder."),
+    _Action("delete", "Delete…", "Delete the run with its checkpoints; asks first."),
 )
 
 
@@ -137,10 +135,8 @@ class RunButtons(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._main = _PAUSE
-        self.main = button(_PAUSE.text, _PAUSE.tip, lambda: self.asked.emit(self._main.name), icon=_PAUSE.icon)
-        self.others = {
-            one.name: button(one.text, one.tip, partial(self.asked.emit, one.name), icon=one.icon) for one in OTHERS
-        }
+        self.main = button(_PAUSE.text, _PAUSE.tip, lambda: self.asked.emit(self._main.name))
+        self.others = {one.name: button(one.text, one.tip, partial(self.asked.emit, one.name)) for one in OTHERS}
         grid = QGridLayout(self)
         grid.setContentsMargins(0, 0, 0, 0)
         grid.setSpacing(4)
@@ -158,7 +154,6 @@ class RunButtons(QWidget):
             self._main = main
             self.main.setText(main.text)
             self.main.setToolTip(main.tip)
-            icon_on(self.main, main.icon, 16)
         self.main.setEnabled(kind in MAIN and not busy)
         some = state is not None
         possible = {

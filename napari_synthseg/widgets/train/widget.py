@@ -26,7 +26,7 @@ from napari_synthseg.widgets._shared.choosers import NEWS
 from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain
-from napari_synthseg.widgets.train.model import doubts_about, gpus
+from napari_synthseg.widgets.train.model import doubts_about
 from napari_synthseg.widgets.train.new_run import NewRunPage
 from napari_synthseg.widgets.train.new_run_model import Request, make_run, scaled
 from napari_synthseg.widgets.train.run_page import RunPage
@@ -58,7 +58,6 @@ class TrainWidget(TabbedFace):
 
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self._asked = False
         self.jobs: dict[Job, str] = {}
         self.dialog: QInputDialog | QMessageBox | None = None
         self.new = NewRunPage(napari_viewer, RECIPES)
@@ -218,9 +217,6 @@ class TrainWidget(TabbedFace):
 
     def showEvent(self, event: Any) -> None:
         self.runs.watcher.start()
-        if not self._asked:
-            self._asked = True
-            self.do("Looking for GPUs", gpus, then=self.new.set_devices, kind=HERE)
         super().showEvent(event)
 
     def hidden(self) -> None:

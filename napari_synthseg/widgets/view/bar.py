@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 _WIDTH = 26
 
 _BUTTONS = {
-    view.AXIAL: ("axial", "Axial", "Axial slices: the front of the head up."),
-    view.CORONAL: ("coronal", "Coronal", "Coronal slices: the top of the head up."),
-    view.SAGITTAL: ("sagittal", "Sagittal", "Sagittal slices: the top of the head up."),
-    view.THREE_D: ("three_d", "3D", "The head in 3D, not mirrored: from behind (neurological) or face to face."),
+    view.AXIAL: ("A", "Axial", "Axial slices: the front of the head up."),
+    view.CORONAL: ("C", "Coronal", "Coronal slices: the top of the head up."),
+    view.SAGITTAL: ("S", "Sagittal", "Sagittal slices: the top of the head up."),
+    view.THREE_D: ("3D", "3D", "The head in 3D, not mirrored: from behind (neurological) or face to face."),
 }
 _CONVENTIONS = [
     Choice(view.NEUROLOGICAL, "Neurological", "The patient's left is on the left of the picture."),
@@ -74,8 +74,8 @@ class ViewBar(QWidget):
         return isalive(self) and self._face is not None and isalive(self._face) and self._face.on_screen
 
     def _view_button(self, name: str) -> QPushButton:
-        icon, text, tip = _BUTTONS[name]
-        return button("", tip, lambda: self.show_view(name), name=text, icon=icon, width=_WIDTH, checkable=True)
+        text, spoken, tip = _BUTTONS[name]
+        return button(text, tip, lambda: self.show_view(name), name=spoken, width=_WIDTH, checkable=True)
 
     def show_view(self, name: str) -> None:
         view.set_view(self._viewer, name, self.convention.currentData())
@@ -116,26 +116,11 @@ def _command(name: str) -> Callable[[napari.viewer.Viewer], None]:
 view_axial, view_coronal, view_sagittal, view_3d = map(_command, view.VIEWS)
 
 
-def view_whole(viewer: napari.viewer.Viewer) -> None:
-    """Show axial slices through the middle of the scene, fitted to the canvas."""
-    Upright.of(viewer)
-    view.anatomical_view(viewer, view.current_view(viewer)[1])
-
-
-def swap_sides(viewer: napari.viewer.Viewer) -> None:
-    """Switch between neurological and radiological convention."""
-    Upright.of(viewer)
-    name, convention = view.current_view(viewer)
-    now = convention or view.convention_preferred()
-    view.set_view(viewer, name or view.AXIAL, view.CONVENTIONS[1 - view.CONVENTIONS.index(now)])
-
-
 KEYS: dict[str, Callable[[napari.viewer.Viewer], None]] = {
     "F6": view_axial,
     "F7": view_coronal,
     "F8": view_sagittal,
     "F9": view_3d,
-    "Shift-F6": swap_sides,
 }
 """Keys of the viewer while a widget of the plugin is open; napari 0.9 has no keys for plugins."""
 

@@ -17,7 +17,15 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import on_dark_ground
 from napari_synthseg.widgets._shared.user import complain, recall, remember
 from napari_synthseg.widgets.layers import labels_layer
-from napari_synthseg.widgets.layers.geometry import MEASURED, METADATA_KEY, VOXELS, kept_with, shown_volume, voxel_mm3
+from napari_synthseg.widgets.layers.geometry import (
+    MEASURED,
+    METADATA_KEY,
+    VOXELS,
+    connect_edits,
+    kept_with,
+    shown_volume,
+    voxel_mm3,
+)
 from napari_synthseg.widgets.view.view import look_at
 from napari_synthseg.widgets.volumes.actions import FACE, StructureActions, VolumesExport
 from napari_synthseg.widgets.volumes.table import VolumesTable
@@ -67,61 +75,35 @@ class Recount(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._layer: Labels | None = None
-        self._edited: set[int] | None = set()  # None: unknown ones
-        self._counting: set[int] | None = set()
-        self._job = Job(self, returned=self._on_counted, failed=self._take_back, stopped=self._take_back)
-        self._job.failed.connect(lambda error: complain(error, "Counting"))
+        self._job = Job(self, returned=self._on_counted, failed=lambda error: complain(error, "Counting"))
         self.note = Message(warning=True)
-        tip = "Measure the structures that were edited by counting their voxels; the others stay."
-        self.button = button("Count again", tip, self.count)
-        row((self.note, 1), self.button, parent=self)
+        tip = "Measure all structures by counting their voxels; qualities stay those of the network's answer."
+        row((self.note, 1), button("Count again", tip, self.count), parent=self)
         self.hide()
 
     def watch(self, layer: Labels | None) -> None:
         self._job.stop()
         if self._layer is not None:
-            self._layer.events.paint.disconnect(self._on_paint)
-            self._layer.events.data.disconnect(self._on_data)
-        self._layer, self._edited, self._counting = layer, set(), set()
+            connect_edits(self._layer, self._on_edited, False)
+        self._layer = layer if layer is not None and layer.ndim == 3 else None
         self.hide()
-        if layer is not None and layer.ndim == 3:
-            layer.events.paint.connect(self._on_paint)
-            layer.events.data.connect(self._on_data)
+        if self._layer is not None:
+            connect_edits(self._layer, self._on_edited)
 
     def count(self) -> None:
         if self._layer is not None and not self._job.running:
-            self._counting, self._edited = self._edited, set()  # new strokes may not be counted
+            self.hide()  # what is painted from now on may not be counted
             self._job.start("Count volumes", _count, self._layer.data, voxel_mm3(self._layer))
 
-    def _on_paint(self, event: Any) -> None:
-        """Each part of the event has where, the labels before, and the label after."""
-        if self._edited is not None:
-            for *_, before, after in event.value:
-                self._edited |= {int(value) for value in (*np.unique(before), *np.unique(after))} - {0}
-        self._say()
-
-    def _on_data(self, event: Any = None) -> None:
-        self._edited = None
-        self._say()
-
-    def _say(self) -> None:
+    def _on_edited(self, event: Any) -> None:
         self.note.say("Edited since it was measured.")
         self.show()
 
     def _on_counted(self, counted_mm3: dict[int, float]) -> None:
-        if self._layer is None:
-            return
-        features = labels_layer.recounted(self._layer.features, counted_mm3, self._counting)
-        if self._counting is None:  # all of them
+        if self._layer is not None:
             kept = {**kept_with(self._layer), MEASURED: VOXELS}
             self._layer.metadata = {**self._layer.metadata, METADATA_KEY: kept}
-        self._counting = set()
-        self.setVisible(self._edited != set())
-        self._layer.features = features
-
-    def _take_back(self, error: Exception | None = None) -> None:
-        counting, self._counting = self._counting, set()
-        self._edited = None if self._edited is None or counting is None else self._edited | counting
+            self._layer.features = labels_layer.recounted(self._layer.features, counted_mm3)
 
 
 def _count(array: Any, voxel_mm3: float) -> Generator[Progress, None, dict[int, float]]:

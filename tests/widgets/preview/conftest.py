@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from napari.layers import Labels
-from qtpy.QtWidgets import QFileDialog
 
 from napari_synthseg.volume import Volume
 from napari_synthseg.widgets.layers.geometry import volume_to_layer
@@ -77,22 +74,3 @@ def record(tab) -> dict[str, Any]:
     made = tab.pair.image.metadata["synthesis"]
     drawn = {name: value for params in made["steps"].values() for name, value in params.items()}
     return {name: value for name, value in made.items() if name != "steps"} | drawn
-
-
-def open_file(tab, path, monkeypatch) -> None:
-    """Open a record, as by its button."""
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(path), ""))
-    tab.open.click()
-
-
-def save_edited(qtbot, tab, folder: Path, monkeypatch, **edited: Any) -> Path:
-    """Save the tab's sample, and change its record by hand; returns the record's file."""
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *args: str(folder))
-    tab.save.click()
-    qtbot.waitUntil(lambda: "Saved" in tab.status.text())
-    (path,) = folder.glob("*_record.json")
-    content = json.loads(path.read_text())
-    for name, value in edited.items():
-        next(params for params in content["steps"].values() if name in params)[name] = value
-    path.write_text(json.dumps(content))
-    return path

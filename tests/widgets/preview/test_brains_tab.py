@@ -12,10 +12,10 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication, QFileDialog
 
 from napari_synthseg.cli import main
-from napari_synthseg.generator.presets import differences, preset, write_priors
+from napari_synthseg.generator.presets import preset, write_priors
 from napari_synthseg.io import read_volume, write_labels
 from tests.widgets.builders import click
-from tests.widgets.preview.conftest import blocks, blocks_layer, open_file, record, save_edited, settle
+from tests.widgets.preview.conftest import blocks, blocks_layer, record, settle
 
 
 def change(qtbot, tab, name: str, *, high: float) -> None:
@@ -117,11 +117,11 @@ def test_without_full_size_the_quick_look_is_all(brains, qtbot):
 
 def test_label_steps_show_labels_alone_and_the_last_one_both(brains, viewer, qtbot):
     scan, labels = viewer.layers["Synthetic scan"], viewer.layers["Synthetic labels"]
-    click(qtbot, brains.stepper.buttons["a"])
+    brains.step.setCurrentIndex(0)
     settle(qtbot, brains)
     assert (scan.visible, labels.visible) == (False, True)
     np.testing.assert_array_equal(labels.data, viewer.layers["blocks"].data)
-    click(qtbot, brains.stepper.buttons["f"])
+    brains.step.setCurrentIndex(5)
     settle(qtbot, brains)
     assert (scan.visible, labels.visible) == (True, False)
     brains.target.click()
@@ -230,44 +230,6 @@ def test_saved_files_are_those_of_the_copied_command(brains, qtbot, tmp_path, mo
     click(qtbot, brains.save)
     qtbot.waitUntil(lambda: "Saved" in brains.status.text())
     assert len(list((tmp_path / "saved").iterdir())) == 2 * len(names)  # the first one was not replaced
-
-
-def test_a_record_is_opened(brains, qtbot, tmp_path, monkeypatch):
-    given = ((50.0, 2.0), None)
-    priors = preset("no-bias").with_values(mean=(10.0, 90.0), class_means=given, class_stds=given)
-    settings = differences(priors, preset("no-bias"))
-    (tmp_path / "a_record.json").write_text(json.dumps({"preset": "no-bias", "prior": settings, "seed": 77}))
-    monkeypatch.setattr(QFileDialog, "getOpenFileName", lambda *args: (str(tmp_path / "a_record.json"), ""))
-    brains.form.set_values({"flip": 0.1})
-    brains.open.click()
-    assert (brains.preset.currentText(), brains.seed.value()) == ("no-bias", 77)
-    assert brains.form.priors() == priors
-    assert [row for group in brains.form.groups.values() for row in group.rows if row.differs] == [
-        brains.form.rows["mean"]
-    ]
-
-
-def test_a_record_is_made_again_as_it_is_until_something_is_chosen(brains, viewer, qtbot, tmp_path, monkeypatch):
-    path = save_edited(qtbot, brains, tmp_path, monkeypatch, gamma=1.75)
-    drawn, seed = record(brains)["gamma"], brains.seed.value()
-    click(qtbot, brains.draw)
-    settle(qtbot, brains)
-    open_file(brains, path, monkeypatch)
-    settle(qtbot, brains)
-    assert (brains.seed.value(), record(brains)["gamma"]) == (seed, 1.75)
-    assert "as recorded" in brains.status.text()
-    brains.stepper.buttons["c"].click()  # another step of the same sample
-    settle(qtbot, brains)
-    assert record(brains)["gamma"] == 1.75
-    change(qtbot, brains, "noise_std", high=1)
-    assert record(brains)["gamma"] == drawn and "as recorded" not in brains.status.text()
-
-
-def test_a_record_of_another_label_map_is_one_sentence(brains, viewer, qtbot, tmp_path, monkeypatch):
-    path = save_edited(qtbot, brains, tmp_path, monkeypatch, means=[1.0, 2.0], stds=[1.0, 2.0])
-    open_file(brains, path, monkeypatch)
-    settle(qtbot, brains)
-    assert "another label map" in brains.status.text()
 
 
 def test_python_is_copied(brains):

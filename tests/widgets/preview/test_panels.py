@@ -6,13 +6,10 @@ import threading
 import time
 
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QApplication
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets.preview.panels import Redrawer, Stepper
-from tests.widgets.builders import click
+from napari_synthseg.widgets.preview.panels import Redrawer
 
 
 @pytest.fixture
@@ -89,28 +86,3 @@ def test_stopping_shows_nothing_more(redrawer, qtbot):
     redrawer.stop()
     qtbot.waitUntil(lambda: not redrawer.running)
     assert redrawer.shown == ["one quick"]
-
-
-@pytest.fixture
-def stepper(qtbot):
-    made = Stepper()
-    qtbot.addWidget(made)
-    made.show()
-    return made
-
-
-def test_a_click_chooses_a_step(stepper, qtbot):
-    with qtbot.waitSignal(stepper.changed, check_params_cb=lambda letter: letter == "c"):
-        click(qtbot, stepper.buttons["c"])
-    assert stepper.letter() == "c"
-    assert stepper.caption.text() == "Step c: Gaussian mixture"
-
-
-def test_arrow_keys_go_to_the_neighbours(stepper, qtbot):
-    QApplication.setActiveWindow(stepper)  # Qt goes on from the button that has the keyboard
-    stepper.buttons["f"].setFocus()
-    qtbot.keyClick(stepper.buttons["f"], Qt.Key.Key_Left)
-    assert stepper.letter() == "e"
-    qtbot.keyClick(stepper.buttons["e"], Qt.Key.Key_Right)
-    qtbot.keyClick(stepper.buttons["f"], Qt.Key.Key_Right)
-    assert stepper.letter() == "f"

@@ -46,16 +46,6 @@ def test_a_row_is_taken_back(form, qtbot):
     assert not row.reset.isVisible()
 
 
-def test_a_group_is_taken_back_and_the_others_stay(form, qtbot):
-    for name in ("rotation_deg", "scaling", "bias_std"):
-        form.rows[name].control.high.setValue(1.9)
-    heard = []
-    form.changed.connect(lambda: heard.append(1))
-    click(qtbot, form.groups["Spatial deformation"].reset)
-    assert heard == [1]
-    assert form.priors() == preset("synthseg").with_values(bias_std=(0.0, 1.9))
-
-
 def test_an_optional_range_is_switched_on_and_off(form):
     row = form.rows["slice_thickness_mm"]
     assert row.value() is None

@@ -1,4 +1,4 @@
-"""The Shapes tab: scenes, their targets and points, samples, copying, saving and opening."""
+"""The Shapes tab: scenes, their targets and points, samples, copying and saving."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qtpy.QtWidgets import QApplication, QFileDialog
 from napari_synthseg.cli import main
 from napari_synthseg.generator.presets import shape_preset
 from tests.widgets.builders import click
-from tests.widgets.preview.conftest import blocks_layer, open_file, record, save_edited, settle
+from tests.widgets.preview.conftest import blocks_layer, record, settle
 
 NAMES = ["Synthetic scene", "Synthetic objects", "Synthetic prompts"]
 
@@ -115,31 +115,6 @@ def test_saved_files_are_those_of_the_copied_command(shapes, qtbot, tmp_path, mo
     assert made == {name: (tmp_path / "saved" / name).read_bytes() for name in made}
     shapes.copy_recipe(python=True)
     assert "SynthesizeShapesOptions(preset='mr', prior=('objects=3,4',)" in QApplication.clipboard().text()
-
-
-def test_a_record_is_made_again_as_it_is_until_something_is_chosen(shapes, qtbot, tmp_path, monkeypatch):
-    path = save_edited(qtbot, shapes, tmp_path, monkeypatch, gamma=1.75)
-    drawn = record(shapes)["gamma"]
-    open_file(shapes, path, monkeypatch)
-    settle(qtbot, shapes)
-    assert record(shapes)["gamma"] == 1.75 != drawn
-    shapes.copy_recipe(python=False)
-    words = shlex.split(QApplication.clipboard().text())
-    assert words[words.index("--record") + 1] == str(path) and not {"--preset", "--seed"} & set(words)
-    shapes.preset.setCurrentText("paper")
-    shapes.preset.setCurrentText("both")
-    settle(qtbot, shapes)
-    assert record(shapes)["gamma"] != 1.75 and "--record" not in shapes.recipe(python=False)
-
-
-@pytest.mark.parametrize(("content", "message"), [("x", "no record"), ('{"seed": 1}', "no record of a sample"), (
-    '{"seed": 1, "prior": [], "preset": "synthseg"}', "its own tab")])  # fmt: skip
-def test_what_is_no_record_of_scenes_changes_nothing(shapes, tmp_path, monkeypatch, content, message):
-    (tmp_path / "a.json").write_text(content)
-    before = shapes.options()
-    open_file(shapes, tmp_path / "a.json", monkeypatch)
-    assert message in shapes.status.text()
-    assert shapes.options() == before
 
 
 def test_choices_are_remembered(open_widget, monkeypatch):

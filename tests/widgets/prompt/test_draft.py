@@ -137,16 +137,6 @@ def test_beginning_anew_can_be_taken_back(draft):
     assert draft.prompts(PLACE).points == ((2.0, 3.0),)
 
 
-def test_the_array_comes_back_from_the_history(draft):
-    clicked(draft)
-    clicked(draft, CROSSING)
-    before = draft.voxels.copy()
-    draft.put_aside()
-    assert draft.voxels.size == 0
-    draft.take_up()
-    np.testing.assert_array_equal(draft.voxels, before)
-
-
 def test_steps_that_will_never_be_answered_are_dropped(draft):
     clicked(draft)
     draft.add_point(PLACE, (0, 0), True)

@@ -94,18 +94,10 @@ def test_choices_are_remembered_but_not_what_is_about_one_scan(open_choices, tmp
     monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
     first = open_choices()
     first.form.set_values({"grid": "1mm", "device": "cpu", "ct": True, "fix_orientation": True, "block_mm": 96})
+    monkeypatch.setattr(segment_choices, "preference", lambda name, default: 2 if name == "threads" else default)
     first.remember()
     again = open_choices()
-    assert again.form.differences() == {"grid": "1mm", "device": "cpu", "block_mm": 96}
-
-
-def test_a_changed_preference_wins_over_what_is_remembered(open_choices, tmp_path, monkeypatch):
-    monkeypatch.setattr(user, "_path", lambda: tmp_path / "choices.json")
-    first = open_choices()
-    first.form.set_values({"device": "cpu", "threads": 3})
-    first.remember()
-    monkeypatch.setattr(segment_choices, "preference", lambda name, default: 2 if name == "threads" else "auto")
-    assert open_choices().form.differences() == {"device": "cpu", "threads": 2}
+    assert again.form.differences() == {"grid": "1mm", "threads": 2, "block_mm": 96}
 
 
 def test_a_broken_memory_is_ignored(open_choices, tmp_path, monkeypatch):

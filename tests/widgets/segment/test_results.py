@@ -207,5 +207,5 @@ def test_the_table_of_volumes_pairs_nothing():
 
 def test_edits_leave_the_names():
     layer = result_layer()
-    new = recounted(layer.features, {2: 900.0, 41: 600.0}, [2, 41])
+    new = recounted(layer.features, {2: 900.0, 41: 600.0})
     assert list(new["name"]) == ["Background", "left kidney", "tumour", "stone"] and set(new["side"]) == {""}

@@ -12,7 +12,6 @@ from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.model import (
     doubts_about,
     pace,
-    parse_gpus,
     sample_interval,
     smoothed,
 )
@@ -180,8 +179,6 @@ def test_many_runs_and_a_damaged_one(open_widget, qtbot, maps, home):
 
 def test_words():
     assert [pace(v) for v in (None, 3.21, 0.25)] == ["", "3.21 steps/s", "4 s/step"]
-    assert parse_gpus("GPU 0: NVIDIA H200 (UUID: GPU-1)\nGPU 1: NVIDIA H200 (UUID: GPU-2)\n") == {
-        "cuda:0": "NVIDIA H200", "cuda:1": "NVIDIA H200"}  # fmt: skip
 
 
 def test_a_smoothed_curve_keeps_its_mean_and_passes_over_gaps():

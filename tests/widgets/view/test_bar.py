@@ -96,22 +96,11 @@ def test_the_bar_stays_narrow(bar):
         (view_bar.view_coronal, view.CORONAL),
         (view_bar.view_sagittal, view.SAGITTAL),
         (view_bar.view_3d, view.THREE_D),
-        (view_bar.view_whole, view.AXIAL),
     ],
 )
 def test_a_command_shows_its_view(viewer, command, name):
     command(viewer)
     assert view.current_view(viewer) == (name, view.NEUROLOGICAL)
-
-
-def test_sides_are_swapped_and_stay_so_in_the_next_view(viewer):
-    view_bar.view_coronal(viewer)
-    view_bar.swap_sides(viewer)
-    assert view.current_view(viewer) == (view.CORONAL, view.RADIOLOGICAL)
-    view_bar.view_sagittal(viewer)
-    assert view.current_view(viewer) == (view.SAGITTAL, view.RADIOLOGICAL)
-    view_bar.swap_sides(viewer)
-    assert view.current_view(viewer) == (view.SAGITTAL, view.NEUROLOGICAL)
 
 
 def test_keys_do_not_take_what_is_bound_already(viewer):
