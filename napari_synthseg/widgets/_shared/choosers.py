@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from psygnal import Signal as News
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtWidgets import QApplication, QComboBox, QFileDialog, QFrame, QWidget
+from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QWidget
 from superqt.utils import signals_blocked
 
 from napari_synthseg.weights import catalogue, sam
@@ -132,7 +132,7 @@ class LayerChooser(ChoiceBox):
         self._layers: list[Layer] = []
         super().__init__(fixed, openers, tip)
         events = viewer.layers.events
-        listen(self, LayerChooser._on_layers, events.inserted, events.removed, events.reordered)
+        listen(self, LayerChooser._on_layers, events.inserted, events.removed, events.reordered, events.renamed)
         listen(self, LayerChooser._follow_active, viewer.layers.selection.events.active)
         self._on_layers()
         self._follow_active()
@@ -147,28 +147,14 @@ class LayerChooser(ChoiceBox):
     def entries(self) -> list[Choice]:
         return [*self._entries, *(Choice(layer, layer.name, layer.name) for layer in self._layers)]
 
-    def watch(self, layer: Layer) -> None:
-        layer.events.name.connect(self._on_name)
-
-    def unwatch(self, layer: Layer) -> None:
-        layer.events.name.disconnect(self._on_name)
-
     def refilled(self, other: bool) -> None:
         """Called when the list was filled again, perhaps with another choice."""
         self.changed.emit()
 
     def _on_layers(self, event: object = None) -> None:
-        for layer in self._layers:
-            self.unwatch(layer)
         ours = [layer for layer in reversed(self._viewer.layers) if isinstance(layer, self._type)]
         self._layers = [layer for layer in ours if self._accepts(layer)]
-        for layer in self._layers:
-            self.watch(layer)
-        self._on_name()
-
-    def _on_name(self, event: object = None) -> None:
-        if isalive(self):  # Qt may have deleted it before Python does
-            self.refilled(self.fill())
+        self.refilled(self.fill())
 
     def _follow_active(self, event: object = None) -> None:
         active = self._viewer.layers.selection.active
@@ -365,26 +351,21 @@ def _key(card: dict[str, Any]) -> str:
 
 
 class ModelCard(QFrame):
-    """The table of `choices.card_rows`, with a button that copies it."""
+    """The table of `choices.card_rows`."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFrameShape(QFrame.Shape.StyledPanel)
-        self._rows: list[tuple[str, str]] = []
         self.text = WrappedLabel()
         self.text.setTextFormat(Qt.TextFormat.RichText)
-        self.copy = button("Copy card", "Copy the whole card, with the file's path and its full checksum.", self._copy)
-        column(self.text, row(None, self.copy), parent=self, margin=5)
+        column(self.text, parent=self, margin=5)
         self.hide()
 
     def show_card(self, card: dict[str, Any] | None, nothing: str = "") -> None:
-        self._rows = card_rows(card) if card else [("About", nothing)]
-        shown = [(name, f"{value[:SHORT]}…" if name == "SHA-256" else value) for name, value in self._rows]
+        rows = card_rows(card) if card else [("About", nothing)]
+        shown = [(name, f"{value[:SHORT]}…" if name == "SHA-256" else value) for name, value in rows]
         self.text.setText("<br>".join(f"<b>{name}</b>: {_breakable(text)}" for name, text in shown if name != "Folder"))
-        self.text.setToolTip("\n".join(f"{name}: {text}" for name, text in self._rows if name in ("Folder", "SHA-256")))
-
-    def _copy(self) -> None:
-        QApplication.clipboard().setText("\n".join(f"{name}: {value}" for name, value in self._rows))
+        self.text.setToolTip("\n".join(f"{name}: {text}" for name, text in rows if name in ("Folder", "SHA-256")))
 
 
 def _breakable(text: str) -> str:

@@ -240,9 +240,6 @@ class OptionsForm(QWidget):
             return str(error)
         return None
 
-    def unfolded(self) -> list[str]:
-        return [title for title, group in self.groups.items() if group.unfolded]
-
     def set_unfolded(self, titles: Sequence[str]) -> None:
         for title, group in self.groups.items():
             group.set_unfolded(title in titles)

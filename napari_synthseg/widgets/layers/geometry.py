@@ -174,10 +174,14 @@ def voxel_mm3(layer: Layer) -> float:
 
 
 def connect_edits(layer: Layer, slot: Callable[[Any], Any], on: bool = True) -> None:
-    """Call a function when voxels of a layer change, by strokes or as a whole, or no longer."""
-    for event in (layer.events.data, getattr(layer.events, "paint", None)):
-        if event is not None:
-            (event.connect if on else event.disconnect)(slot)
+    """Call a function when voxels of a layer change, or no longer."""
+    for event in edits_of(layer):
+        (event.connect if on else event.disconnect)(slot)
+
+
+def edits_of(layer: Layer) -> list[Any]:
+    """Return the events of voxels that change, by strokes or as a whole."""
+    return [layer.events.data, *([layer.events.paint] if hasattr(layer.events, "paint") else [])]
 
 
 def add_unselected(viewer: ViewerModel, layer: Layer, index: int | None = None) -> Layer:

@@ -22,13 +22,14 @@ from napari_synthseg.widgets._shared.controls import (
     column,
     combo,
     form_layout,
+    listen,
     progress_bar,
     row,
     spin_box,
 )
 from napari_synthseg.widgets._shared.face import VerticalScroll
 from napari_synthseg.widgets._shared.form import OptionsForm
-from napari_synthseg.widgets.layers.geometry import connect_edits, layer_problem, layer_scan, shown_volume
+from napari_synthseg.widgets.layers.geometry import edits_of, layer_problem, layer_scan, shown_volume
 from napari_synthseg.widgets.preview.layers import is_ours
 from napari_synthseg.widgets.preview.panels import SamplesPanel
 from napari_synthseg.widgets.preview.pictures import PreviewSource, bundled
@@ -66,6 +67,7 @@ class SourceChooser(LayerChooser):
     ) -> None:
         self._edits = 0
         self._edited: WeakSet[Any] = WeakSet()
+        self._watched: WeakSet[Any] = WeakSet()
         listed, never = (lambda layer: not is_ours(layer)), (lambda layer: False)
         super().__init__(viewer, layer_type, listed, follows=never, fixed=fixed, openers=openers, tip=tip)
         self.opened.connect(self.choose)
@@ -90,13 +92,11 @@ class SourceChooser(LayerChooser):
             return PreviewSource(self._chosen, self._chosen.name, self._chosen)
         return bundled() if self._chosen == BUNDLED.value else None
 
-    def watch(self, layer: Layer) -> None:
-        super().watch(layer)
-        connect_edits(layer, self._on_edited)
-
-    def unwatch(self, layer: Layer) -> None:
-        super().unwatch(layer)
-        connect_edits(layer, self._on_edited, False)
+    def _on_layers(self, event: Any = None) -> None:
+        super()._on_layers(event)
+        for layer in {*self._layers} - {*self._watched}:
+            self._watched.add(layer)
+            listen(self, SourceChooser._on_edited, *edits_of(layer))
 
     def refilled(self, other: bool) -> None:
         if other:

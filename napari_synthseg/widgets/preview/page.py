@@ -53,7 +53,6 @@ class PreviewPage(PageControls):
         base = next(iter(self.presets.values()))
         super().__init__(sources or {}, self.presets, self.preset_tips, SamplesPanel(base.columns(), self.samples_tip))
         self._drawn = False  # nothing is added to a viewer before Draw was pressed
-        self._stale = False  # the samples are older than the priors
         self._started = 0.0
         self.maker, self.pair = self.maker_type(), self.layer_type(viewer, self.layers, self)
         self.redrawer = Redrawer(self)
@@ -67,7 +66,6 @@ class PreviewPage(PageControls):
             self,
             progressed=self._on_sampled,
             failed=lambda error: self.status.say(complain(error, "Drawing samples")),
-            stopped=self._refresh_samples,
         )
         self._recall()
         self._connect()
@@ -126,7 +124,6 @@ class PreviewPage(PageControls):
             (self.full.toggled, lambda full: self.redraw() if full else None),
             (self.target.toggled, self.pair.set_labels_visible),
             (self.form.changed, self.redraw, self._on_priors),
-            (self.sheet.toggled, self._refresh_samples),
             (self.samples.wanted, self.draw_samples),
             (self.samples.chosen, self._on_sample),
             (self.copy_command.triggered, lambda: self.copy_recipe(python=False)),
@@ -137,7 +134,6 @@ class PreviewPage(PageControls):
             (self.redrawer.staged, self._on_staged),
             (self.redrawer.failed, lambda error: self.status.say(complain(error, "Drawing"))),
             (self.redrawer.busy, self.progress.setVisible),
-            (self.redrawer.finished, self._refresh_samples),
             *((source.changed, self._on_priors, self.redraw) for source in self.sources.values()),
             *((source.replaced, self.rest) for source in self.sources.values()),
         ):
@@ -166,9 +162,6 @@ class PreviewPage(PageControls):
             self.redrawer.stop()
             return
         self._started = time.monotonic()
-        if self._sampling.running:  # the samples go on when the current one is drawn
-            self._stale = True
-            self._sampling.stop()
         self.redrawer.request(self.maker.drawn, wanted, **({} if wait_ms is None else {"wait_ms": wait_ms}))
 
     def _usable(self, choices: Callable[[], Any]) -> Any:
@@ -191,18 +184,11 @@ class PreviewPage(PageControls):
         self.status.say(problem or ("" if self._drawn else PRESS_DRAW))
 
     def draw_samples(self, count: int) -> None:
-        if self.problem() is None:
-            self.samples.begin(range(self.seed.value(), self.seed.value() + count))
-            self._stale = True
-            self._refresh_samples()
-
-    def _refresh_samples(self, *_: Any) -> None:
-        """Draw the samples again if the priors changed since, once the current one is drawn."""
-        if not self._stale or not self.sheet.unfolded or self.redrawer.running or self._sampling.running:
-            return
-        self._stale = False
-        if (wanted := self._usable(self.wanted)) is not None:
-            self._sampling.start("", self.maker.sampled, wanted, list(self.samples.seeds))
+        wanted = self._usable(self.wanted) if self.problem() is None and not self._sampling.running else None
+        if wanted is not None:
+            seeds = range(self.seed.value(), self.seed.value() + count)
+            self.samples.begin(seeds)
+            self._sampling.start("", self.maker.sampled, wanted, seeds)
 
     # Copying, saving
 
@@ -233,7 +219,6 @@ class PreviewPage(PageControls):
     # Events
 
     def close_down(self) -> None:
-        self._stale = False
         for job in (self.redrawer, self._saving, self._sampling):
             job.stop()
 
@@ -244,10 +229,8 @@ class PreviewPage(PageControls):
         self.form.set_base(self.presets[self.preset.currentData()])
 
     def _on_priors(self) -> None:
-        self._stale = bool(self.samples.seeds)
         self._sampling.stop()
-        if not self._drawn:
-            self._refresh_samples()
+        self.samples.clear()
 
     def _on_sample(self, seed: int) -> None:
         self._drawn = True

@@ -37,7 +37,6 @@ class Redrawer(QObject):
 
     pictured = Signal(object)
     staged = Signal(str)
-    finished = Signal()
     failed = Signal(object)
     busy = Signal(bool)
 
@@ -48,7 +47,7 @@ class Redrawer(QObject):
         self._job = Job(
             self,
             progressed=self._on_progressed,
-            returned=lambda picture: self._on_ended(partial(self.pictured.emit, picture), self.finished.emit),
+            returned=lambda picture: self._on_ended(partial(self.pictured.emit, picture)),
             failed=lambda error: self._on_ended(partial(self.failed.emit, error)),
             stopped=lambda: self._on_ended(),
         )

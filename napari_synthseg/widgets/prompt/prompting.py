@@ -42,6 +42,8 @@ NOTHING = "Nothing was found there: add a point, or Shift-drag a box around the 
 ONLY_OUTSIDE = "Click inside the object too: points outside only say where it ends."
 SOON_MS = 250
 """How long a slice is looked at before it is encoded ahead."""
+PATIENCE_MS = 120
+"""What takes longer is said."""
 
 
 class Prompting(QObject):
@@ -65,7 +67,7 @@ class Prompting(QObject):
         self.positive = True
         self.window, self.model, self.device = WHOLE, "", "auto"
         self.works: list[Work] = []
-        self._stage_said = False
+        self._stage, self._stage_said = "", False
         self._then: Callable[[], None] | None = None
         self.pointer = pointing.Pointer(viewer, self)
         self.asker = Asker(Engine(make), self)
@@ -75,6 +77,7 @@ class Prompting(QObject):
         self.asker.idle.connect(self._on_idle)
         self.through = Through(viewer, self, self)
         self._soon = single_shot(self, SOON_MS, self._prepare)
+        self._patience = single_shot(self, PATIENCE_MS, self._say_stage)
         dims = viewer.dims.events
         listen(self, Prompting._on_moved, dims.point, dims.order, dims.ndisplay)
         listen(self, Prompting._on_layer_removed, viewer.layers.events.removed)
@@ -303,12 +306,18 @@ class Prompting(QObject):
         self.say(complain(error, "Answering"))
 
     def _on_staged(self, stage: str) -> None:
+        self._stage = stage
+        if not self._patience.isActive():
+            self._patience.start()
+
+    def _say_stage(self) -> None:
         waiting, asked = self.asker.waiting, self.asker.token
-        if stage == LOADING or (asked is not None and asked.work in self.works):
-            self.say(f"{stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
+        if self._stage == LOADING or (asked is not None and asked.work in self.works):
+            self.say(f"{self._stage}…" + (f" ({waiting} clicks wait)" if waiting > 1 else ""))
             self._stage_said = True
 
     def _on_idle(self) -> None:
+        self._patience.stop()
         if self._stage_said:  # there was no answer that would say something now
             self.say((self.problem() or TIP) if self.on else "")
         then, self._then = self._then, None
@@ -346,6 +355,7 @@ class Prompting(QObject):
         for work in [*self.works]:
             self.drop(work)
         self._soon.stop()
+        self._patience.stop()
         self.through.stop()
         self.asker.close()
 

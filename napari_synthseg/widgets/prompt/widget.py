@@ -10,9 +10,8 @@ import napari
 from napari.layers import Image, Labels
 from napari.utils.interactions import Shortcut
 from qtpy.compat import isalive
-from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton, QShortcut
+from qtpy.QtCore import QModelIndex, Signal
+from qtpy.QtWidgets import QButtonGroup, QLabel, QLineEdit, QPushButton
 from superqt.utils import signals_blocked
 
 from napari_synthseg.fields import Info
@@ -199,9 +198,6 @@ class PromptWidget(ScrolledFace):
         self.options = OptionsSection()
         self._tell_keys()
         self.view = ViewBar(self._viewer, self)
-        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
-        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        escape.activated.connect(self.through.stop)
         self._lay_out()
 
     def _lay_out(self) -> None:

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QObject, Qt, Signal
-from qtpy.QtGui import QKeyEvent
 from qtpy.QtWidgets import QFrame
 
 from napari_synthseg.jobs import Progress
@@ -179,7 +178,7 @@ CANCEL = 3
 
 
 class QueueList(Table):
-    """One row for each run; hidden while there is only one. A click on ✕, or the Delete key, cancels a run."""
+    """One row for each run; hidden while there is only one. A click on ✕ cancels a run."""
 
     def __init__(self, queue: SegmentQueue) -> None:
         super().__init__("Queue", names=1, tip=_tip)
@@ -198,13 +197,6 @@ class QueueList(Table):
             self.show_rows(self._queue.runs, _COLUMNS)
             self.fit_height(SHOWN_ROWS)
         self.setVisible(len(self.rows) > 1)
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() not in (Qt.Key.Key_Delete, Qt.Key.Key_Backspace):
-            super().keyPressEvent(event)
-            return
-        for run in self.selected():
-            self._queue.stop(run)
 
 
 _COLUMNS = (

@@ -1,12 +1,10 @@
-"""Curves of a run, drawn with pyqtgraph, and the Dice of each structure; without pyqtgraph a sentence says so.
+"""Curves of a run, drawn with pyqtgraph, and the Dice of each structure.
 
 pyqtgraph is imported when the first curve is wanted, since a widget opens without it.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from dataclasses import dataclass
 from html import escape
 from typing import Any
@@ -31,17 +29,12 @@ from napari_synthseg.widgets._shared.controls import (
 from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
 from napari_synthseg.widgets.train.model import Detail, Series, figure_label, smoothed
 
-MISSING = "Curves need pyqtgraph, which is not installed: pip install pyqtgraph. Everything else works without it."
 HEIGHT = 170
 COLORS = ("#4c9be8", "#e8894c", "#53b56b", "#c46be0", "#d9b93c", "#5fc8c8", "#e0637c", "#9a9fe8")
 FIRST = ("loss", "score", "dice", "lr", "rate")
 """First figures of the list; the others follow by name."""
 FAINT = " (each step)"
 """Ends the name of a thin line without a legend: the raw values behind a smoothed line."""
-
-
-def has_plots() -> bool:
-    return importlib.util.find_spec("pyqtgraph") is not None
 
 
 class Plot(QWidget):
@@ -107,7 +100,8 @@ class Plot(QWidget):
     def _make(self) -> None:
         if self.plot is not None:
             return
-        pg = importlib.import_module("pyqtgraph")
+        import pyqtgraph as pg
+
         self.plot = pg.PlotWidget(enableMenu=False)
         self.plot.setMouseEnabled(x=False, y=False)
         self.plot.getViewBox().setMouseMode(pg.ViewBox.RectMode)
@@ -140,18 +134,13 @@ class CurvesPanel(QWidget):
         self._detail: Detail | None = None
         self.figure = combo([], "The figure that is drawn, a line for each stage.")
         self.log = check_box("log scale", "Draw the values on a logarithmic scale.")
-        self.plot, self.missing = Plot(), Message()
-        column(row(QLabel("Curve"), (self.figure, 1), self.log), self.plot, self.missing, parent=self, spacing=4)
+        self.plot = Plot()
+        column(row(QLabel("Curve"), (self.figure, 1), self.log), self.plot, parent=self, spacing=4)
         self.figure.currentIndexChanged.connect(lambda _: self._draw())
         self.log.toggled.connect(self.plot.set_log)
 
     def show_detail(self, detail: Detail | None) -> None:
         self._detail = detail
-        if not has_plots():
-            self.missing.say(MISSING)
-            for part in (self.plot, self.figure, self.log):
-                part.hide()
-            return
         names = {name for one in (detail.series.values() if detail else ()) for name in one}
         order = sorted(names, key=lambda name: (FIRST.index(name) if name in FIRST else len(FIRST), name))
         if order != [self.figure.itemData(number) for number in range(self.figure.count())]:
@@ -246,8 +235,8 @@ class DicePanel(Section):
     def _draw(self) -> None:
         lines = self._lines(self._detail) if self._detail is not None else {}
         self.nothing.say("" if lines or self._detail is None else "No validation yet.")
-        self.plot.setVisible(bool(lines) and has_plots())
-        if lines and has_plots():
+        self.plot.setVisible(bool(lines))
+        if lines:
             self.plot.show_lines(lines)
 
     def _lines(self, detail: Detail) -> dict[str, Series]:

@@ -117,21 +117,6 @@ def step_fields(options: type) -> list[str]:
     return [one.name for one in fields_of(options) if one.kind == "integer" and one.name.split("_")[0] == STEPS]
 
 
-def scaled(options: Any, stages: Mapping[str, int], steps: int) -> dict[str, int]:
-    """Return the options of a run for a number of steps in all, in the proportions of its stages."""
-    names, total = step_fields(type(options)), sum(stages.values())
-    if len(names) < 2:
-        return dict.fromkeys(names, steps)
-    own = {name: getattr(options, name) or _steps_of(name, stages) for name in names}
-    return {name: max(1, round(value * steps / total)) for name, value in own.items() if value}
-
-
-def _steps_of(name: str, stages: Mapping[str, int]) -> int:
-    """Steps of the stages that "steps_s1" stands for: all whose names begin with "s1"; "steps" stands for all."""
-    word = name.partition("_")[2]
-    return sum(steps for stage, steps in stages.items() if stage.startswith(word))
-
-
 LATER = Path("chosen later")
 """Stands for folders that are only made when the run is."""
 

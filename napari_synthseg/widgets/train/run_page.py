@@ -115,7 +115,6 @@ MAIN = {
     "stopped": _RESUME,
     "interrupted": _RESUME,
     "failed": _RESUME,
-    "finished": _Action("longer", "Train longer…", "Ask for more steps; the learning rate rises again."),
 }
 """Action of the first button by the state of the run; in other states it is disabled."""
 OTHERS = (

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QInputDialog, QMessageBox
+from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg.jobs import Progress
 from napari_synthseg.networks.registry import spec_of
@@ -28,14 +28,13 @@ from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain
 from napari_synthseg.widgets.train.model import doubts_about
 from napari_synthseg.widgets.train.new_run import NewRunPage
-from napari_synthseg.widgets.train.new_run_model import Request, make_run, scaled
+from napari_synthseg.widgets.train.new_run_model import Request, make_run
 from napari_synthseg.widgets.train.run_page import RunPage
 from napari_synthseg.widgets.view.bar import ViewBar
 
 if TYPE_CHECKING:
     import napari
 
-MAX_STEPS = 100_000_000
 PLAIN = {
     "launch": "Starting the run",
     "pause": "Pausing the run",
@@ -59,7 +58,7 @@ class TrainWidget(TabbedFace):
     def __init__(self, napari_viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.jobs: dict[Job, str] = {}
-        self.dialog: QInputDialog | QMessageBox | None = None
+        self.dialog: QMessageBox | None = None
         self.new = NewRunPage(napari_viewer, RECIPES)
         self.runs = RunPage(napari_viewer, {name: entry.title for name, entry in RECIPES.items()})
         self.view = ViewBar(napari_viewer, self)
@@ -174,28 +173,6 @@ class TrainWidget(TabbedFace):
         why = "Weights exported from it stay. This cannot be undone."
         self._ask("Delete run", question, why, "&Delete", partial(self.do, "Deleting the run", runs.delete, run))
 
-    def _longer(self, run: Path) -> None:
-        """Train a finished run for more steps, after asking how many."""
-
-        def read(config: Any) -> None:
-            total = sum(config.stages.values())
-            dialog = QInputDialog(self)
-            dialog.setInputMode(QInputDialog.InputMode.IntInput)
-            dialog.setWindowTitle("Train longer")
-            dialog.setLabelText(f"Steps in all (so far {total:,}):")
-            dialog.setIntRange(total + 1, MAX_STEPS)
-            dialog.setIntValue(2 * total)
-            dialog.intValueSelected.connect(
-                lambda steps: self.do("Training longer", longer, scaled(config.options, config.stages, steps))
-            )
-            self._open(dialog)
-
-        def longer(changes: dict[str, int]) -> None:
-            runs.change(run, **changes)
-            runs.launch(run)
-
-        self.do("Reading the run", runs.read_config, run, then=read)
-
     def _ask(self, title: str, question: str, why: str, yes: str, then: Callable[[], Any]) -> None:
         """Open a dialog whose default is to cancel."""
         box = QMessageBox(self)
@@ -206,12 +183,9 @@ class TrainWidget(TabbedFace):
         accept = box.addButton(yes, QMessageBox.ButtonRole.DestructiveRole)
         box.setDefaultButton(box.addButton(QMessageBox.StandardButton.Cancel))
         box.buttonClicked.connect(lambda clicked: then() if clicked is accept else None)
-        self._open(box)
-
-    def _open(self, dialog: QInputDialog | QMessageBox) -> None:
-        self.dialog = dialog
-        dialog.finished.connect(lambda _: dialog.deleteLater())
-        dialog.open()
+        self.dialog = box
+        box.finished.connect(lambda _: box.deleteLater())
+        box.open()
 
     # Its life
 

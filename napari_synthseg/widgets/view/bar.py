@@ -1,9 +1,8 @@
-"""Buttons, menu commands and keys for the view (planes, 3D, convention), and a camera that stays upright."""
+"""Buttons and menu commands for the view (planes, 3D, convention), and a camera that stays upright."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
@@ -48,7 +47,6 @@ class ViewBar(QWidget):
     def __init__(self, viewer: ViewerModel, parent: Face | None = None) -> None:
         super().__init__(parent)
         self._viewer = viewer
-        bind_view_keys(viewer)
         upright = Upright.of(viewer)
         upright.hold()
         self.destroyed.connect(upright.release)
@@ -114,22 +112,6 @@ def _command(name: str) -> Callable[[napari.viewer.Viewer], None]:
 
 
 view_axial, view_coronal, view_sagittal, view_3d = map(_command, view.VIEWS)
-
-
-KEYS: dict[str, Callable[[napari.viewer.Viewer], None]] = {
-    "F6": view_axial,
-    "F7": view_coronal,
-    "F8": view_sagittal,
-    "F9": view_3d,
-}
-"""Keys of the viewer while a widget of the plugin is open; napari 0.9 has no keys for plugins."""
-
-
-def bind_view_keys(viewer: napari.viewer.Viewer) -> None:
-    """Bind `KEYS` in a viewer, except those that are bound already."""
-    for key, command in KEYS.items():
-        with suppress(ValueError):  # is bound
-            viewer.bind_key(key, command)  # a function: napari reads its name at every key
 
 
 NAPARI = ("towards", "down", "right")

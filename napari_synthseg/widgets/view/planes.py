@@ -128,7 +128,6 @@ def reslice(layer: Layer) -> Layer:
 
 
 NOT_PAINTED = 'Three planes show "{}" resliced, which cannot be painted on; press ⊞ again to paint on it in one plane.'
-MISSING = "Three planes need the package napari-orthogonal-views: pip install napari-orthogonal-views."
 FIT_MS = 200
 """After which the canvases have their size."""
 RIGHT_ORDER = (-1, -3, -2)
@@ -140,11 +139,8 @@ def three_planes(viewer: napari.viewer.Viewer) -> None:
     if viewer.dims.ndim < 3:
         complain(InputError("Open a scan first: a flat picture has one plane."), "Three planes")
         return
-    try:
-        from napari_orthogonal_views import ortho_view_manager
-    except ImportError:
-        complain(InputError(MISSING), "Three planes")
-        return
+    from napari_orthogonal_views import ortho_view_manager  # slow to import
+
     _use_world_crosshairs()
     manager = ortho_view_manager._get_manager(viewer)
     controls = manager.main_controls_widget

@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QLabel, QWidget
 
 from napari_synthseg.inference.quality.rating import QcRating
 from napari_synthseg.jobs import Progress
-from napari_synthseg.widgets._shared.controls import Message, button, check_box, column, row
+from napari_synthseg.widgets._shared.controls import Message, button, column, row
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.table import on_dark_ground
 from napari_synthseg.widgets._shared.user import complain, recall, remember
@@ -129,8 +129,6 @@ class VolumesPanel(QWidget):
         self.table.probability.connect(self.probability_requested)
         self.table.menu_opened.connect(self.actions.fill_menu)
         self.actions.said.connect(self.note.say)
-        self.filter.textChanged.connect(self._on_colormap)
-        self.all.clicked.connect(self._on_all)
         self.sides.toggled.connect(self._on_sides)
         self.sides.setChecked(bool(recall(FACE).get("sides", False)))
         self.hide()
@@ -141,7 +139,6 @@ class VolumesPanel(QWidget):
         self.title.setWordWrap(True)
         self.light, self.recount = Light(), Recount()
         self.warnings, self.note = Message(warning=True), Message()
-        self.all = check_box("All", "Show or hide every structure in the list.")
         self.table = VolumesTable()
         self.table.setToolTip(
             "Click: center the view on a structure and take its label for painting. Double-click: show only it; "
@@ -155,7 +152,7 @@ class VolumesPanel(QWidget):
         self.intracranial.setWordWrap(True)
         self.actions = StructureActions(self._viewer, self)
         self.export = VolumesExport(self._viewer, self.table)
-        above = row(self.all, (self.filter, 1), self.sides)
+        above = row((self.filter, 1), self.sides)
         notes = (self.title, self.light, self.warnings, self.recount)
         column(*notes, above, (self.table, 1), self.note, self.intracranial, self.export, parent=self)
 
@@ -220,30 +217,12 @@ class VolumesPanel(QWidget):
         else:
             labels_layer.show_only(self.layer, values, among)
 
-    def _on_all(self) -> None:
-        if self.layer is None:
-            return
-        listed = self.table.listed_values()
-        visible = len(labels_layer.visible_among(self.layer, listed)) < len(set(listed))
-        if visible and set(listed) == self._values():
-            labels_layer.show_all(self.layer, listed)
-        else:
-            labels_layer.set_visible(self.layer, listed, visible)
-        self._on_colormap()
-
     def _on_sides(self, paired: bool) -> None:
         self.table.set_paired(paired)
-        self._on_colormap()
         remember(FACE, {"sides": paired})
 
     def _on_colormap(self, event: Any = None) -> None:
-        if self.layer is None:
-            return
         self.table.refresh()
-        listed = set(self.table.listed_values())
-        count = len(labels_layer.visible_among(self.layer, listed))
-        state = Qt.CheckState.Checked if count == len(listed) else Qt.CheckState.PartiallyChecked
-        self.all.setCheckState(state if count else Qt.CheckState.Unchecked)
 
     def _on_features(self, event: Any = None) -> None:
         if self.layer is None:
@@ -256,7 +235,6 @@ class VolumesPanel(QWidget):
         self.intracranial.setText("" if total is None else f"Intracranial: {total / 1000:,.0f} mL")
         self.intracranial.setVisible(total is not None)
         self.export.layer = self.actions.layer = self.layer
-        self._on_colormap()
 
     def _on_name(self, event: Any = None) -> None:
         if self.layer is not None:

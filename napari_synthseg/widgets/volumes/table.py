@@ -68,9 +68,6 @@ class VolumesTable(Table):
         self._paired = paired
         self._show()
 
-    def listed_values(self) -> tuple[int, ...]:
-        return _values(self.listed())
-
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() != Qt.Key.Key_Space or not self.selected():
             super().keyPressEvent(event)

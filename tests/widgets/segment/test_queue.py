@@ -142,7 +142,7 @@ def test_the_list_shows_every_state_and_its_buttons_cancel(queue_of, qtbot):
     assert texts(shown)[2] == ("–", "c", STOPPED, "")
     press(qtbot, shown, 0, 1)
     assert texts(shown)[0][2] == RUNNING
-    qtbot.keyClick(shown, Qt.Key.Key_Delete)
+    press(qtbot, shown, 0, CANCEL)
     qtbot.waitUntil(lambda: texts(shown)[1][2] == RUNNING)
     assert texts(shown)[0][2] == STOPPED
 

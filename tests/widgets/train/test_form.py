@@ -141,11 +141,3 @@ def test_the_preset_that_the_options_are_is_marked(page):
     page.form.form.rows["preset"].set_value("paper")
     page.form.form.rows["seed"].set_value(3)  # belongs to no preset
     assert [name for name, one in buttons.items() if one.isChecked()] == [presets.PAPER]
-
-
-def test_a_longer_training_keeps_the_proportions_of_its_stages():
-    options = RECIPES["robust"].options(label_maps="maps", out="out")
-    stages = RECIPES["robust"].stages(options)
-    scaled = presets.scaled(options, stages, 2 * sum(stages.values()))
-    assert list(scaled) == ["steps_s1", "steps_d", "steps_s2"]
-    assert sum(scaled.values()) == pytest.approx(2 * sum(stages.values()), rel=0.01)

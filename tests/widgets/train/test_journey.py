@@ -66,7 +66,6 @@ class Stalls:
 
 
 def test_started_watched_paused_killed_taken_up_again_and_used(started, open_widget, qtbot, viewer, monkeypatch):
-    pytest.importorskip("pyqtgraph")
     monkeypatch.delenv("NAPARI_SYNTHSEG_NICE", raising=False)
     widget = started(steps=5_000)
     run = widget.runs.run
@@ -138,4 +137,4 @@ def test_in_this_window_and_to_the_end(started, qtbot):
     widget = started(here=True, steps=2)
     wait_for(qtbot, widget, "finished")
     assert state(widget).weights is not None
-    assert widget.runs.buttons.main.text() == "Train longer…"
+    assert not widget.runs.buttons.main.isEnabled()

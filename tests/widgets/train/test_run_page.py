@@ -8,7 +8,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QMessageBox
 
 from napari_synthseg.training.engine.events import EventLog, save_picture
-from napari_synthseg.widgets.train import curves as curves_module
 from napari_synthseg.widgets.train.model import (
     doubts_about,
     pace,
@@ -23,7 +22,6 @@ def shown(widget) -> dict[str, str]:
 
 
 def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtbot, maps):
-    pytest.importorskip("pyqtgraph")
     trained("done", maps, end={"how": "finished"})
     widget = open_widget()
     page = widget.runs
@@ -40,7 +38,6 @@ def test_a_finished_run_is_shown_with_its_curves_and_structures(open_widget, qtb
 
 
 def test_curves_move_while_events_come(open_widget, qtbot, maps):
-    pytest.importorskip("pyqtgraph")
     run = trained("moving", maps, steps=5)
     widget = open_widget()
     plot = widget.runs.curves.plot
@@ -67,15 +64,6 @@ def test_a_failure_says_why(open_widget, qtbot, maps):
     qtbot.waitUntil(lambda: widget.runs.head.trouble.text() == "The disk is full.")
 
 
-def test_without_pyqtgraph_one_sentence_says_so(open_widget, qtbot, maps, monkeypatch):
-    monkeypatch.setattr(curves_module.importlib.util, "find_spec", lambda name: None)
-    trained("done", maps, end={"how": "finished"})
-    widget = open_widget()
-    qtbot.waitUntil(lambda: len(widget.runs.dice.table.rows) == len(STRUCTURES))
-    assert "pip install pyqtgraph" in widget.runs.curves.missing.text()
-    assert widget.runs.curves.plot.isHidden() and shown(widget)["Dice"] == "0.890"
-
-
 def test_a_sample_like_the_one_before_is_put_where_that_lies(open_widget, qtbot, maps, viewer):
     run = trained("seen", maps, steps=5)
     widget = open_widget()
@@ -97,7 +85,6 @@ def test_a_sample_like_the_one_before_is_put_where_that_lies(open_widget, qtbot,
 
 
 def test_a_curve_that_did_not_change_is_not_drawn_again(open_widget, qtbot, maps):
-    pytest.importorskip("pyqtgraph")
     trained("still", maps, steps=5)
     plot = open_widget().runs.curves.plot
     qtbot.waitUntil(lambda: "locate" in plot.drawn())

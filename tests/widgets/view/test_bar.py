@@ -103,18 +103,6 @@ def test_a_command_shows_its_view(viewer, command, name):
     assert view.current_view(viewer) == (name, view.NEUROLOGICAL)
 
 
-def test_keys_do_not_take_what_is_bound_already(viewer):
-    pressed = []
-    viewer.bind_key("F7", lambda _: pressed.append("mine"))
-    view_bar.bind_view_keys(viewer)
-    view_bar.bind_view_keys(viewer)  # a second widget
-    by_name = {str(key): bound for key, bound in viewer.keymap.items()}
-    by_name["F7"](viewer)
-    assert pressed == ["mine"]
-    by_name["F8"](viewer)
-    assert view.current_view(viewer)[0] == view.SAGITTAL
-
-
 def test_napari_runs_the_commands_of_the_manifest(window):
     from napari._app_model import get_app_model
 

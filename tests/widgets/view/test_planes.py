@@ -5,7 +5,6 @@ from __future__ import annotations
 import gc
 import inspect
 import pkgutil
-import sys
 from importlib import metadata
 from weakref import ref
 
@@ -78,16 +77,6 @@ def test_three_planes_are_linked_and_upright_and_let_go_after_them(window, qtbot
 
     qtbot.waitUntil(gone)
     ortho_view_manager.delete_and_cleanup(viewer)
-
-
-def test_without_the_package_it_says_how_to_get_it(monkeypatch, window):
-    said = []
-    viewer = window()
-    viewer.add_layer(scan_layer("LIA"))
-    monkeypatch.setitem(sys.modules, "napari_orthogonal_views", None)
-    monkeypatch.setattr(planes, "complain", lambda error, doing: said.append(str(error)))
-    planes.three_planes(viewer)
-    assert "pip install" in said[0]
 
 
 def test_oblique_scans_are_resliced_in_the_planes_and_themselves_again_after_them(window, qtbot, monkeypatch):

@@ -177,11 +177,9 @@ def test_a_double_click_shows_only_one_and_again_all(shown, viewer, qtbot):
     click(qtbot, shown, index, twice=True)
     assert drawn(layer) == {17}
     assert layer.colormap.map(9999)[3] == 0  # what has no row is hidden too
-    assert shown.all.checkState() == Qt.CheckState.PartiallyChecked
     click(qtbot, shown, index, twice=True)
     assert drawn(layer) == set(PLACES)
     assert layer.colormap.map(9999)[3] == 1
-    assert shown.all.checkState() == Qt.CheckState.Checked
 
 
 def test_a_check_box_hides_and_shows_and_does_not_move_the_view(shown, viewer, qtbot):
@@ -201,19 +199,6 @@ def test_space_and_return_do_it_from_the_keyboard(shown, viewer, qtbot):
     assert drawn(layer) == {17, 16}
     qtbot.keyClick(shown.table, Qt.Key.Key_Return)
     assert drawn(layer) == {53}
-
-
-def test_all_hides_and_shows_what_the_filter_keeps(shown, viewer, qtbot):
-    layer = viewer.layers[0]
-    qtbot.keyClicks(shown.filter, "hippo")
-    shown.all.click()
-    assert drawn(layer) == {16}
-    shown.filter.clear()
-    assert shown.all.checkState() == Qt.CheckState.PartiallyChecked
-    shown.all.click()
-    assert drawn(layer) == set(PLACES)
-    shown.all.click()
-    assert drawn(layer) == set()
 
 
 @pytest.mark.parametrize("keyed", [True, False])
