@@ -132,7 +132,8 @@ class LayerChooser(ChoiceBox):
         self._layers: list[Layer] = []
         super().__init__(fixed, openers, tip)
         events = viewer.layers.events
-        listen(self, LayerChooser._on_layers, events.inserted, events.removed, events.reordered, events.renamed)
+        changes = events.inserted, events.removed, events.reordered, events.renamed
+        listen(self, lambda one, event: one._on_layers(event), *changes)
         listen(self, LayerChooser._follow_active, viewer.layers.selection.events.active)
         self._on_layers()
         self._follow_active()

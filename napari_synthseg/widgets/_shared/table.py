@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QSortFilterProxyModel, Qt, Signal
-from qtpy.QtGui import QColor, QFont, QKeyEvent, QKeySequence, QPalette
+from qtpy.QtGui import QColor, QFont, QKeyEvent, QKeySequence, QPalette, QResizeEvent
 from qtpy.QtWidgets import (
     QAbstractItemView,
     QApplication,
@@ -26,6 +26,8 @@ from qtpy.QtWidgets import (
 )
 
 SORT_ROLE = Qt.ItemDataRole.UserRole
+ROOM = 5
+"""Beside the text of a cell, pixels, and the width of a digit."""
 LINE = 22
 """Height of a row, pixels."""
 _MOVES = (Qt.Key.Key_Up, Qt.Key.Key_Down, Qt.Key.Key_PageUp, Qt.Key.Key_PageDown, Qt.Key.Key_Home, Qt.Key.Key_End)
@@ -40,6 +42,7 @@ class Column:
         tip: tooltip of the title.
         text: the text of a cell.
         key: the value to sort by; the text if None.
+        widest: a text that has room; without one the column is as wide as its texts, or the one of the names.
         number: whether the texts stand on the right.
         color: (red, green, blue), 0-255, of a square before the text.
         shade: color of the text on (light, dark) ground, or None.
@@ -53,6 +56,7 @@ class Column:
     tip: str
     text: Callable[[Any], str]
     key: Callable[[Any], Any] | None = None
+    widest: str = ""
     number: bool = True
     color: Callable[[Any], tuple[int, int, int]] | None = None
     shade: Callable[[Any], tuple[str, str] | None] | None = None
@@ -168,8 +172,8 @@ class Table(QTableView):
         name: for screen readers.
         searched: returns the text of a row that the filter searches; that of all columns if None.
         tip: returns the tooltip of a row.
-        names: the column of names, which gets the room that the others leave; those that are too long are elided in
-            the middle, since their endings tell structures apart.
+        names: the column of names, which gets the room that the others leave.
+        least: a name that has room in the narrowest table.
     """
 
     picked = Signal(object, int)  # row, column: clicked, or gone to by a key
@@ -184,9 +188,10 @@ class Table(QTableView):
         searched: Callable[[Any], str] | None = None,
         tip: Callable[[Any], str] | None = None,
         names: int | None = None,
+        least: str = "",
     ) -> None:
         super().__init__()
-        self._names = names
+        self._names, self._least = names, least
         self._source = TableModel(self, tip)
         texts = searched or (lambda row: " ".join(column.text(row) for column in self.columns))
         self._filtered = _FilteredRows(self._source, texts)
@@ -194,7 +199,7 @@ class Table(QTableView):
         self._source.toggled.connect(self.toggled)
         self._source.edited.connect(self.edited)
         self.clicked.connect(self._on_clicked)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)
+        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # endings tell structures apart
         self.setAccessibleName(name)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setSortingEnabled(True)
@@ -220,9 +225,7 @@ class Table(QTableView):
 
     def show_rows(self, rows: Sequence[Any], columns: Sequence[Column]) -> None:
         self._source.show_rows(rows, columns)
-        for number in range(len(columns)):
-            mode = QHeaderView.ResizeMode.Stretch if number == self._names else QHeaderView.ResizeMode.ResizeToContents
-            self.horizontalHeader().setSectionResizeMode(number, mode)
+        self._fit()
 
     def refresh(self) -> None:
         """Ask for all cells again, as after a change of colors."""
@@ -291,6 +294,31 @@ class Table(QTableView):
                 self.picked.emit(self.row_at(self.currentIndex()), self.currentIndex().column())
             return
         event.accept()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        super().resizeEvent(event)
+        self.fit_names()
+
+    def fit_names(self) -> None:
+        header = self.horizontalHeader()
+        if self._names is None or header.count() <= self._names:
+            return
+        others = sum(header.sectionSize(one) for one in range(header.count()) if one != self._names)
+        least = self.fontMetrics().horizontalAdvance(self._least)
+        header.setSectionResizeMode(self._names, QHeaderView.ResizeMode.Fixed)
+        header.resizeSection(self._names, max(least, self.viewport().width() - others))
+
+    def _fit(self) -> None:
+        header, metrics = self.horizontalHeader(), self.fontMetrics()
+        for number, column in enumerate(self.columns):
+            if number == self._names:
+                continue
+            texts = [column.widest] if column.widest else [column.text(row) for row in self.rows]
+            arrow = 8 if column.number else 0
+            widths = [*map(metrics.horizontalAdvance, texts), metrics.horizontalAdvance(column.header) + arrow]
+            header.setSectionResizeMode(number, QHeaderView.ResizeMode.Fixed)
+            header.resizeSection(number, max(widths) + metrics.horizontalAdvance("0") + ROOM)
+        self.fit_names()
 
     def _on_clicked(self, index: QModelIndex) -> None:
         adding = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier

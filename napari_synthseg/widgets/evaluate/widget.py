@@ -61,7 +61,7 @@ class Results(QWidget):
         self.title = QLabel()
         self.title.setWordWrap(True)
         self.means, self.note = Message(), Message(warning=True)
-        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0)
+        self.table = Table("Scores", searched=lambda r: r.searched, tip=_tip, names=0, least="■■ L Inf-Lat-Vent")
         self.table.setMinimumHeight(150)
         self.table.setToolTip("Click a structure to go to the slice in which it is worst; click a header to sort.")
         self.filter = self.table.filter_line("Keep the structures with these words in their name, side or label.")

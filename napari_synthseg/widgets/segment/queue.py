@@ -200,11 +200,11 @@ class QueueList(Table):
 
 
 _COLUMNS = (
-    Column("", "", lambda run: "⚠" if run.warnings else SIGNS[run.state], number=False),
+    Column("", "", lambda run: "⚠" if run.warnings else SIGNS[run.state], widest="⚠", number=False),
     Column("Scan", "", lambda run: run.name, number=False),
     Column("State", "", lambda run: f"{run.state}, {run.seconds:.0f} s" if run.state == DONE else run.state,
-           number=False),
-    Column("", "", lambda run: "✕" if run.state in (WAITING, RUNNING) else "", number=False),
+           widest="done, 1000 s", number=False),
+    Column("", "", lambda run: "✕" if run.state in (WAITING, RUNNING) else "", widest="✕", number=False),
 )  # fmt: skip
 
 

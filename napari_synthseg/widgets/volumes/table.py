@@ -47,7 +47,7 @@ class VolumesTable(Table):
     menu_opened = Signal(object, tuple)  # a menu to add to, and the labels it is for
 
     def __init__(self) -> None:
-        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1)
+        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cerebral")
         self.structures: list[VolumeRow] = []
         """Every structure, in the order of the labels, whatever is filtered or paired."""
         self._layer: Labels | None = None
@@ -104,6 +104,7 @@ class VolumesTable(Table):
         rated = any(row.quality >= 0 for row in self.structures)  # of labels from a file nothing is known
         for number, column in enumerate(self.columns):
             self.setColumnHidden(number, column.header == QUALITY and not rated)
+        self.fit_names()
 
     def _on_double_clicked(self, index: QModelIndex) -> None:
         if index.column() > 0:
@@ -116,6 +117,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
         "Show or hide; the color in the layer. Sorts by FreeSurfer value.",
         lambda row: "",
         lambda row: row.values[0],
+        widest="☑ ☑",
         number=False,
         color=lambda r: anatomy.color(r.values[0]) if layer is None else rgb(layer, r.values[0]),
         checked=None if layer is None else lambda row: _shown(layer, row),
@@ -129,10 +131,11 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
             "Asymmetry: 200 (L − R) / (L + R) in percent; positive if the left is larger. Sorts by its size.",
             lambda r: number_text(r.asymmetry, "+.1f"),
             lambda r: sortable(abs(r.asymmetry)),
+            "+00.0",
         )
         return (shown, name, left, right, asymmetry)
     side = Column(
-        "Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, number=False
+        "Side", "Side of the body", lambda r: r.side.replace("midline", "mid"), lambda r: r.side, "right", False
     )
     measured = kept_with(layer).get(MEASURED, "") if layer is not None else ""
     tip = f"Volume in milliliters{MEASURES.get(measured, '')}."
@@ -143,6 +146,7 @@ def _columns(layer: Labels | None, paired: bool) -> tuple[Column, ...]:
             f"{r.rating.sign or ('!' if r.quality < LOW_QUALITY else '')} {number_text(r.quality, '.2f')}".lstrip()
         ),
         lambda r: sortable(r.quality),
+        "▲ 0.00",
         shade=lambda r: (_light(r).on_light, _light(r).on_dark) if _light(r).sign else None,
         bold=lambda r: _light(r) in (rating.AMBER, rating.RED),
         copied=lambda r: number_text(r.quality, ".2f"),
@@ -154,7 +158,7 @@ def _volume(header: str, tip: str, of: Callable[[Any], float]) -> Column:
     def text(row: Any) -> str:
         return number_text(of(row), ",.2f" if of(row) < 100 else ",.1f")
 
-    return Column(header, tip, text, lambda row: sortable(of(row)))
+    return Column(header, tip, text, lambda row: sortable(of(row)), "000.0")
 
 
 def _light(row: VolumeRow) -> rating.TrafficLight:
