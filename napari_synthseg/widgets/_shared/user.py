@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def complain(error: Exception, doing: str) -> str:
     else:
         sentence = f"{doing} failed ({type(error).__name__}: {error})."
         logger.error("%s failed", doing, exc_info=error)
+        traceback.clear_frames(error.__traceback__)  # napari keeps the error, and with it the arrays of its frames
     ours = isinstance(error, ValueError)
     notice = Notification(sentence, NotificationSeverity.ERROR) if ours else ErrorNotification(error)
     notice.message = sentence

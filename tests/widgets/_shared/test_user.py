@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import pytest
 from napari.utils.notifications import ErrorNotification, notification_manager
 
@@ -50,9 +52,16 @@ def test_the_users_error_is_its_own_sentence(qtbot, notices):
 
 
 def test_our_error_says_what_failed_and_keeps_the_traceback(qtbot, notices):
-    try:
+    def fail() -> None:
+        large = {1, 2}
+        held.append(weakref.ref(large))
         raise KeyError("x")
+
+    held: list[weakref.ref] = []
+    try:
+        fail()
     except KeyError as error:
         sentence = complain(error, "Segmenting")
+    assert held[0]() is None  # though napari keeps the error
     assert sentence == notices[0].message == "Segmenting failed (KeyError: 'x')."
     assert "test_user.py" in notices[0].as_text()  # what napari's button shows
