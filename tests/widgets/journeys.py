@@ -143,7 +143,7 @@ def whole_way(viewer: napari.Viewer, folder: Path) -> None:
 def _click_in_the_table(viewer: napari.Viewer, widget, labels: Labels) -> None:
     table: QTableView = widget.volumes.table
     QTest.keyClicks(widget.volumes.filter, "left hipp")
-    assert table.listed_values() == (LEFT_HIPPOCAMPUS,)
+    assert [row.value for row in table.listed()] == [LEFT_HIPPOCAMPUS]
     index = table.model().index(0, 1)
     before = viewer.dims.point
     QTest.mouseClick(table.viewport(), Qt.MouseButton.LeftButton, pos=table.visualRect(index).center())
