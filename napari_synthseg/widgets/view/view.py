@@ -60,7 +60,7 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
     convention = convention or convention_preferred()
     space, camera = _space(viewer), viewer.scene.camera
     if current_view(viewer)[0] is None:
-        viewer.canvas.overlays.axes.visible = True
+        viewer.canvas.overlays.axes.visible, viewer.canvas.overlays.axes.box = True, False
     point, whole, zoom = focus(viewer), shows_everything(viewer), camera.zoom
     viewer.dims.ndisplay = 3 if name == THREE_D else 2
     viewer.dims.order = (*range(space[0]), *(space[axis] for axis in _ORDERS[name]))
