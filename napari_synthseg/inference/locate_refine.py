@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -26,10 +26,6 @@ BRAIN_MARGIN_MM = 20
 CSF_MARGIN_MM = 4
 CSF = 24
 RECENTER_MM = 6.0
-T1_ORDER = ((2, 41), (3, 42), (4, 43))
-"""White matter, cortex and lateral ventricles of both sides: from bright to dark on a T1."""
-CLEAR = 3.5
-"""Standard deviations of white matter by which it is brighter than cortex on a clear T1."""
 
 
 @dataclass(frozen=True)
@@ -124,61 +120,11 @@ def refine_box(coarse: torch.Tensor, values: Sequence[int]) -> tuple[slice, slic
 def locate_refine_steps(
     model: nn.Module, image: np.ndarray, device: torch.device, max_voxels: int | None, config: InferenceConfig
 ) -> Generator[Progress, None, Prediction]:
-    """Locate at 2 mm, then refine at 1 mm in patches of at most `max_voxels`; arguments as for `predict_steps`.
-
-    A clear T1 is refined `config.passes` times, each time from a better prior; only the last pass averages flips.
-    """
+    """Locate at 2 mm, then refine at 1 mm in patches of at most `max_voxels`; arguments as for `predict_steps`."""
     assert max_voxels is not None
     if device.type != "mps":
         model = model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     located = yield from locate_steps(model, image, device, flip=config.flip)
-    appearance, prior = _appearance(model, located), located
-    passes = config.passes if is_clear_t1(appearance[0], model.labels) else 1  # type: ignore[arg-type]
-    for number in range(1, passes):
-        stage = f"Refining ({number} of {passes})"
-        refined = yield from _refine(model, image, prior, appearance, device, max_voxels, False, stage)
-        prior = sharpened(located, refined)
-        del refined  # as large as what comes next
-        appearance = _appearance(model, prior)
-    stage = f"Refining ({passes} of {passes})" if passes > 1 else "Refining"
-    refined = yield from _refine(model, image, prior, appearance, device, max_voxels, config.flip, stage)
-    return replace(refined, coarse=located.posteriors.cpu())
-
-
-def _appearance(model: nn.Module, located: LocatorResult) -> torch.Tensor:
-    with torch.inference_mode():
-        return model.appearance(located.image, located.posteriors[None])  # type: ignore[operator]
-
-
-def is_clear_t1(appearance: torch.Tensor, values: Sequence[int]) -> bool:
-    """Tell from means and variances (K, 2) of structures if a scan looks like a clear T1, where a second pass pays."""
-    if not {value for pair in T1_ORDER for value in pair} <= set(values):
-        return False
-    white, cortex, ventricles = (appearance[[list(values).index(v) for v in pair]].mean(0) for pair in T1_ORDER)
-    return bool(white[0] - cortex[0] > CLEAR * white[1].sqrt()) and bool(cortex[0] > ventricles[0])
-
-
-def sharpened(located: LocatorResult, refined: Prediction) -> LocatorResult:
-    """Return the locator's posteriors averaged with a refinement of them: the prior of the next refinement."""
-    posteriors = located.posteriors.clone()
-    first = ((np.asarray(refined.start) - located.start) // 2).tolist()
-    for k, channel in enumerate(refined.posteriors):
-        pooled = F.avg_pool3d(channel[None].float(), 2)[0].to(posteriors)
-        part = crop_with_padding(posteriors[k], first, pooled.shape)  # a view: the box lies inside
-        part.add_(pooled).mul_(0.5)
-    return replace(located, posteriors=posteriors)
-
-
-def _refine(
-    model: nn.Module,
-    image: np.ndarray,
-    located: LocatorResult,
-    appearance: torch.Tensor,
-    device: torch.device,
-    max_voxels: int,
-    flip: bool,
-    stage: str,
-) -> Generator[Progress, None, Prediction]:
     coarse, start = located.posteriors, located.start
     box = refine_box(coarse, model.labels)  # type: ignore[arg-type]
     if box is None:
@@ -190,18 +136,24 @@ def _refine(
         raise InputError(NO_BRAIN)
     grid = patch_grid((high - low).tolist(), max_voxels=max_voxels, multiple=int(getattr(model, "multiple", 16)))
     source = torch.from_numpy(image)
-    order = anatomy.flip_channels(model.labels) if flip else None  # type: ignore[arg-type]
+    order = anatomy.flip_channels(model.labels) if config.flip else None  # type: ignore[arg-type]
+    with torch.inference_mode():
+        appearance = model.appearance(located.image, coarse[None])  # type: ignore[operator]
+
+    def seen(at: np.ndarray, size: Sequence[int]) -> torch.Tensor:
+        part = crop_with_padding(source, at.tolist(), size).numpy()
+        return torch.from_numpy(between_limits(part, located.limits))[None, None]
 
     def one(first: Sequence[int]) -> torch.Tensor:
         at = low + first
-        raw = crop_with_padding(source, at.tolist(), grid.size).numpy()
-        part = torch.from_numpy(between_limits(raw, located.limits))[None, None].to(device)
         half = ((at - start) // 2).tolist()
         prior = _certain_outside(crop_with_padding(coarse, half, [n // 2 for n in grid.size])[None].float())
         with torch.inference_mode(), half_precision(device):
-            return model.refine_averaged(part, prior, appearance, order)  # type: ignore[operator]
+            return model.refine_averaged(seen(at, grid.size).to(device), prior, appearance, order)  # type: ignore[operator]
 
-    posteriors = yield from blend_steps(stage, one, grid, len(model.labels))  # type: ignore[arg-type]
+    logits = yield from blend_steps("Refining", one, grid, len(model.labels))  # type: ignore[arg-type]
+    with torch.inference_mode():
+        posteriors = model.posteriors(logits, seen(low, grid.shape), appearance)  # type: ignore[operator]
     begin = tuple(start.tolist())
     tissues = TissueMaps({k: _doubled(v) for k, v in located.tissues.items()}, begin) if located.tissues else None
     return Prediction(

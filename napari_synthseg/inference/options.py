@@ -107,8 +107,6 @@ class InferenceConfig:
     """Predict the whole volume at once if memory allows, and keep float32 posteriors."""
     flip: bool = True
     """Average with the mirrored scan."""
-    passes: int = 2
-    """Times the fast network refines a clear T1."""
     bfloat16: bool = False
     """Compute U-Nets that see the whole volume in bfloat16."""
     smooth: bool = True
@@ -147,7 +145,7 @@ def config_for(options: SegmentOptions, card: Mapping[str, Any] | None = None) -
     preset = card.get("preset", "own") if options.preset == "auto" else options.preset
     if preset == "own":
         chosen = replace(_components(OWN, options), fill_holes=options.fill_holes, whole=spec_of(card).whole)
-        fast = replace(chosen, flip=False, passes=1, topology=False)
+        fast = replace(chosen, flip=False, topology=False)
     else:
         fits = spec_of(card).reference
         if card and fits == "none":

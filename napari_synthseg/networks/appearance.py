@@ -56,15 +56,15 @@ def fit_appearance(image: torch.Tensor, log_prior: torch.Tensor) -> torch.Tensor
     """
     x, prior = image.float(), log_prior.float()
     posteriors = prior.softmax(1)
-    appearance = _moments(x.flatten(2), posteriors.flatten(2))
+    appearance = moments(x.flatten(2), posteriors.flatten(2))
     for _ in range(ITERATIONS - 1):  # the first used the prior alone
         posteriors = with_evidence(prior, x, appearance).softmax(1)
-        appearance = _moments(x.flatten(2), posteriors.flatten(2))
+        appearance = moments(x.flatten(2), posteriors.flatten(2))
     return appearance
 
 
-def _moments(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the weighted means and variances; x (B, 1, N), weights (B, K, N) -> (B, K, 2)."""
+def moments(x: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Return the means and variances of intensities (B, 1, N), given weights (B, K, N) of labels: (B, K, 2)."""
     count = weights.sum(2)
     everywhere = x.mean(2)
     mean = ((weights @ x.transpose(1, 2))[..., 0] + VAGUE_VOXELS * everywhere) / (count + VAGUE_VOXELS)

@@ -7,13 +7,17 @@ second also knows what each structure looks like in this scan: see `appearance`.
 Averaging happens inside the network. With flips, a second pass sees the mirrored scan, one voxel further along each
 axis: its trunk, whose grid is twice as coarse, then samples the scan at other places, which gains more than mirroring
 does (docs/results.md). Mirroring its features and reordering the head's weights gives its logits at the places, and in
-the channel order, where they are needed: posteriors are made for a few slices and one sub-voxel position at a time and
-written once, in float16. That takes a fraction of the time and memory of averaging the posteriors themselves.
+the channel order, where they are needed: they are made for a few slices and one sub-voxel position at a time and
+written once, in float16. That takes a fraction of the time and memory of averaging whole volumes.
+
+The intensities speak last: `LocateRefine.posteriors` smooths the refiner's logits, because its head answers each
+sub-voxel position by weights of its own, which disagree, fits the Gaussians again to what was found at 1 mm, and adds
+their likelihoods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,10 +26,12 @@ from torch.nn import functional as F
 
 from napari_synthseg.devices import to_memory
 from napari_synthseg.jobs import checkpoint
-from napari_synthseg.networks.appearance import fit_appearance, sampled, with_evidence
+from napari_synthseg.networks.appearance import fit_appearance, moments, sampled, with_evidence
 from napari_synthseg.networks.registry import Card, register
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
+EVIDENCE = 1.2
+"""Weight of the intensities once their Gaussians were fitted at 1 mm; the learned one is that of Gaussians at 2 mm."""
 PRIOR_FLOOR = 1e-4
 """Posteriors of the locator are mixed with this much of the uniform, so that the refiner can overrule them."""
 
@@ -107,20 +113,45 @@ class LocateRefine(nn.Module):
     def refine_averaged(
         self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, order: Sequence[int] | None
     ) -> torch.Tensor:
-        """Compute `refine` of one image, averaged over `views`; (K, X, Y, Z) float16."""
+        """Compute the refiner's logits of an image, without the evidence of its intensities.
+
+        Args:
+            image: (1, 1, X, Y, Z) at 1 mm in [0, 1], rescaled as the image that was located.
+            prior: (1, K, X/2, Y/2, Z/2) posteriors of the locator on the same field of view.
+            appearance: (1, K, 2) of the whole head.
+            order: channels after a flip, to average over `views`; None for one pass.
+
+        Returns:
+            (K, X, Y, Z) float16, for `posteriors`.
+        """
         net, seen_by, features, starts = self.refiner, views(order), [], []
         for view in seen_by:
-            seen, known = view.image(image), view.prior(prior)
+            known = view.prior(prior)
+            seen = to_memory(view.image(image))
             hints = to_memory(_as_computed(net.hints(seen, known, view.reordered(appearance, 1))))
             features.append(view.back(net.trunk(seen, hints)[0]))
             starts.append(view.reordered(view.back(log_prior(known)[0]), 0))
+        return _logits(net, features, starts, seen_by)
 
-        def terms(position: int, part: slice) -> list[torch.Tensor]:
-            seen = image[:, :, 2 * part.start : 2 * part.stop]
-            evidence = net.term(seen, image.new_zeros(()), appearance, position)[0]
-            return [evidence + view.at(start, position, part) for view, start in zip(seen_by, starts, strict=True)]
+    def posteriors(self, logits: torch.Tensor, image: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
+        """Turn the logits of `refine_averaged` into posteriors, in place, knowing the intensities of the whole brain.
 
-        return _posteriors(net, features, terms, seen_by)
+        Args:
+            logits: (K, X, Y, Z) float16.
+            image: (1, 1, X, Y, Z) at 1 mm in [0, 1].
+            appearance: (1, K, 2) as the refiner saw it.
+        """
+        for channel in logits:
+            channel.copy_(smoothed(channel))
+        few = (..., *(slice(None, None, 2),) * 3)
+        image, appearance = image.float(), appearance.to(logits.device)
+        found = with_evidence(logits[few][None], image[few], appearance, self.refiner.evidence.to(logits.device))
+        own = moments(image[few].flatten(2), found.softmax(1).flatten(2))
+        for part in torch.arange(logits.shape[1]).split(SLICES):
+            checkpoint()
+            x = slice(int(part[0]), int(part[-1]) + 1)
+            logits[:, x] = with_evidence(logits[None, :, x], image[:, :, x], own, EVIDENCE)[0].softmax(0)
+        return logits
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, 96, 112, 96) image at 2 mm in [0, 1] -> (B, K, 96, 112, 96) posteriors."""
@@ -135,22 +166,6 @@ class LocateRefine(nn.Module):
         """
         return fit_appearance(sampled(image), log_prior(sampled(posteriors)))
 
-    def refine(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
-        """Compute (B, K, X, Y, Z) posteriors at 1 mm.
-
-        Args:
-            image: (B, 1, X, Y, Z) at 1 mm in [0, 1], rescaled as the image that was located.
-            prior: (B, K, X/2, Y/2, Z/2) posteriors of `locate` on the same field of view.
-            appearance: (B, K, 2) of the whole head.
-        """
-        net = self.refiner
-        features, start = net.trunk(image, net.hints(image, prior, appearance)), log_prior(prior)
-        out = features.new_empty(len(image), net.n_labels, *image.shape[2:], dtype=torch.float32)
-        for p in range(8):
-            logits = net.logits_at(features, p).float() + net.term(image, start, appearance, p)
-            out[:, :, p >> 2 :: 2, (p >> 1) & 1 :: 2, p & 1 :: 2] = logits.softmax(1)
-        return out
-
 
 def log_prior(prior: torch.Tensor) -> torch.Tensor:
     """Return the logarithm of the locator's posteriors, never below a floor: the refiner starts from it."""
@@ -158,6 +173,8 @@ def log_prior(prior: torch.Tensor) -> torch.Tensor:
     return torch.log(prior.float() * (1.0 - PRIOR_FLOOR) + PRIOR_FLOOR / k)
 
 
+SLICES = 8
+"""Slices that are turned into posteriors at a time."""
 IN_CACHE = 2**18
 """Logits that each thread of a CPU works on at a time: 1 MiB of float32."""
 
@@ -175,11 +192,7 @@ def located(
         features.append(view.back(net.trunk(to_memory(view.image(image)), *known)[0]))
         term = torch.as_tensor(net.bias([n // 2 for n in image.shape[2:]]))[0]
         fields.append(view.reordered(view.back(term), 0))
-
-    def terms(position: int, part: slice) -> list[torch.Tensor]:
-        return [view.at(one, position, part) for view, one in zip(seen_by, fields, strict=True)]
-
-    return _posteriors(net, features, terms, seen_by)
+    return _logits(net, features, fields, seen_by).float().softmax(0).half()
 
 
 @dataclass(frozen=True)
@@ -233,19 +246,25 @@ def _as_computed(x: torch.Tensor) -> torch.Tensor:
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x
 
 
-def _posteriors(
-    net: SubvoxelUNet,
-    features: Sequence[torch.Tensor],
-    terms: Callable[[int, slice], Sequence[torch.Tensor]],
-    seen_by: Sequence[View],
+def smoothed(volume: torch.Tensor) -> torch.Tensor:
+    """Smooth (X, Y, Z) by the weights 1, 4, 6, 4, 1 along each axis: means of two neighbors, four times; float32."""
+    x = F.pad(volume[None, None].float(), (2,) * 6, mode="replicate")[0, 0]
+    for axis in range(3):
+        for _ in range(4):
+            n = x.shape[axis] - 1
+            x = x.narrow(axis, 0, n) + x.narrow(axis, 1, n)
+    return x / 16**3
+
+
+def _logits(
+    net: SubvoxelUNet, features: Sequence[torch.Tensor], terms: Sequence[torch.Tensor], seen_by: Sequence[View]
 ) -> torch.Tensor:
-    """Return the softmax of head(features) + term at all eight positions, averaged over the passes.
+    """Return head(features) + term at all eight positions, averaged over the passes: (K, X, Y, Z) float16.
 
-    On the CPU a few slices are worked on at a time, so that what is between the features and the posteriors (K float32
-    numbers a voxel, a dozen times over) never leaves the caches: half of the time of doing it for all at once.
+    On the CPU a few slices are worked on at a time, so that what is in between never leaves the caches.
 
-    `features` (F, X, Y, Z) are those of each pass, `View.back`; `terms` gives what is added to the logits of each pass
-    at a position in some slices, (K, slices, Y, Z), in the scan's own channel order.
+    `features` (F, X/2, Y/2, Z/2) are those of each pass, and so are the `terms` (K, X/2, Y/2, Z/2), in the scan's own
+    channel order; both as `View.back` returns them.
     """
     k, (channels, x, y, z) = net.n_labels, features[0].shape
     weight = net.head.weight.reshape(8, k, -1).to(features[0].dtype)
@@ -263,9 +282,10 @@ def _posteriors(
         made = out.new_empty(k, n, 2, y, 2, z, 2)
         for position in range(8):
             each = []
-            for (w, o), view, one, term in zip(heads, seen_by, features, terms(position, part), strict=True):
+            for (w, o), view, one, term in zip(heads, seen_by, features, terms, strict=True):
                 flat = view.at(one, position, part).reshape(channels, -1)
-                each.append(torch.mm(w[position], flat).add(o[position]).add_(term.float().reshape(k, -1)).softmax(0))
+                known = view.at(term, position, part).float().reshape(k, -1)
+                each.append(torch.mm(w[position], flat).add(o[position]).add_(known))
             mean = sum(each[1:], each[0]) / len(each)
             made[:, :, position >> 2, :, (position >> 1) & 1, :, position & 1] = mean.view(k, n, y, z)
         out[:, 2 * low : 2 * part.stop] = made.view(k, 2 * n, 2 * y, 2 * z)

@@ -75,12 +75,15 @@ class FakeLocateRefine(nn.Module):
         return direct.half() if order is None else average(direct, self.locate(image.flip(2))[0], order), {}
 
     def refine_averaged(self, image: torch.Tensor, prior: torch.Tensor, appearance: torch.Tensor, order):
-        direct = self.refine(image, prior, appearance)[0]
-        if order is None:
-            return direct.half()
-        rows = list(order)
-        mirrored = self.refine(image.flip(2), prior[:, rows].flip(2), appearance[:, rows])[0]
-        return average(direct, mirrored, order)
+        found = self.refine(image, prior, appearance)[0]
+        if order is not None:
+            rows = list(order)
+            mirrored = self.refine(image.flip(2), prior[:, rows].flip(2), appearance[:, rows])[0]
+            found = average(found, mirrored, order)
+        return found.clamp(min=1e-6).log().half()
+
+    def posteriors(self, logits: torch.Tensor, image: torch.Tensor, appearance: torch.Tensor) -> torch.Tensor:
+        return logits.copy_(logits.float().softmax(0))
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
         n = image.shape[2]

@@ -16,7 +16,7 @@ from napari_synthseg.inference.preprocess import prepare
 from napari_synthseg.inference.state import Prediction
 from napari_synthseg.jobs import Stopped, run, stoppable
 from napari_synthseg.networks import locate_refine
-from napari_synthseg.networks.locate_refine import LocateRefine
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 from tests.shared_data import shared
 
@@ -163,31 +163,37 @@ def averaged(direct: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
     return (direct[:, 1:, 1:, 1:] + shifted[:, :-1, :-1, :-1]) / 2
 
 
-def test_averaging_inside_the_network_is_averaging_its_posteriors():
+def test_averaging_inside_the_refiner_is_averaging_its_logits():
     model = small_network()
     order = list(anatomy.flip_channels(model.labels))
     image = torch.rand(1, 1, 16, 24, 8)
     prior = torch.randn(1, 33, 8, 12, 4).softmax(1)
     between = nn.functional.avg_pool3d(nn.functional.pad(prior, (0, 1) * 3, mode="replicate"), 2, 1)
     looks = torch.rand(1, 33, 2) + 0.1
+
+    def logits(image, prior, looks):
+        net, start = model.refiner, nn.functional.interpolate(log_prior(prior), scale_factor=2)
+        return (net(image, net.hints(image, prior, looks)) + start)[0]
+
     with torch.inference_mode():
-        direct = model.refine(image, prior, looks)[0]
-        mirrored = model.refine(later(image).flip(2), between[:, order].flip(2), looks[:, order])[0].flip(1)[order]
+        direct = logits(image, prior, looks)
+        mirrored = logits(later(image).flip(2), between[:, order].flip(2), looks[:, order]).flip(1)[order]
         ours = model.refine_averaged(image, prior, looks, order)
-        torch.testing.assert_close(ours[:, 1:, 1:, 1:].float(), averaged(direct, mirrored), atol=1e-3, rtol=0)
-        torch.testing.assert_close(ours.float().sum(0), torch.ones(16, 24, 8), atol=2e-3, rtol=0)
-        torch.testing.assert_close(model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-3, rtol=0)
+        torch.testing.assert_close(ours[:, 1:, 1:, 1:].float(), averaged(direct, mirrored), atol=1e-2, rtol=1e-3)
+        torch.testing.assert_close(
+            model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-2, rtol=1e-3
+        )
 
 
-def test_averaging_inside_the_locator_is_averaging_its_posteriors():
+def test_averaging_inside_the_locator_is_averaging_its_logits():
     model = small_network()
     order = list(anatomy.flip_channels(model.labels))
     image = torch.rand(1, 1, 96, 112, 96)
     with torch.inference_mode():
-        direct = model.locate(image)[0]
-        mirrored = model.locate(later(image).flip(2))[0].flip(1)[order]
-        ours = locate_refine.located(model, image, order)
-    torch.testing.assert_close(ours[:, 1:, 1:, 1:].float(), averaged(direct, mirrored), atol=1e-3, rtol=0)
+        direct = model.locator(image)[0]
+        mirrored = model.locator(later(image).flip(2))[0].flip(1)[order]
+        ours = locate_refine.located(model, image, order)[:, 1:, 1:, 1:].float()
+    torch.testing.assert_close(ours, averaged(direct, mirrored).softmax(0), atol=2e-3, rtol=0)
 
 
 def test_a_request_to_stop_ends_a_network_between_its_layers():

@@ -8,9 +8,7 @@ import pytest
 import torch
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference.locate_refine import LocatorResult, is_clear_t1, sharpened
 from napari_synthseg.inference.pipeline import segment
-from napari_synthseg.inference.state import Prediction
 from napari_synthseg.volume import Volume, resample_image, resample_labels_to
 from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
 
@@ -120,50 +118,3 @@ def test_threads_are_set_inside_and_put_back():
 def test_options_out_of_range_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         segment(ball_scan()[0], network=FakeLocateRefine(), **options)
-
-
-T1 = torch.tensor([[0.0, 1.0, 0.6, 0.4, 0.3, 1.0, 0.6, 0.4], [0.01] * 8]).T[None]
-"""Means and variances of `LABELS`."""
-
-
-@pytest.mark.parametrize(("fast", "passes"), [(False, 2), (True, 1)])
-def test_the_second_refinement_starts_from_the_first_averaged_with_the_locators_answer(fast, passes):
-    class Recorder(FakeLocateRefine):
-        def refine_averaged(self, image, prior, appearance, order):
-            self.priors, self.orders = [*self.priors, prior], [*self.orders, order]
-            return super().refine_averaged(image, prior, appearance, order)
-
-        def appearance(self, image, posteriors):
-            return T1
-
-    network = Recorder()
-    network.priors, network.orders = [], []
-    segment(ball_scan()[0], network=network, device="cpu", fast=fast)
-    assert len(network.priors) == passes
-    assert [order is not None for order in network.orders] == ([False] if fast else [False, True])  # flips come last
-    if passes == 2:
-        first, second = network.priors
-        assert first.shape == second.shape and not torch.equal(first, second)
-
-
-@pytest.mark.parametrize("size", [8, 7])  # a slice beyond the last pair has no voxel of 2 mm
-def test_a_sharpened_prior_is_the_mean_inside_the_refined_box_and_the_locators_outside(size):
-    posteriors = torch.zeros(2, 10, 10, 10, dtype=torch.float16)
-    posteriors[0] = 1.0
-    located = LocatorResult(posteriors, torch.zeros(1, 1, 10, 10, 10), np.array([-3, 5, 0]), (0.0, 1.0))
-    refined = torch.zeros(2, 8, 8, size, dtype=torch.float16)
-    refined[1] = 1.0
-    found = sharpened(located, Prediction(refined, (0, 2), (1, 7, 4), None, "cpu")).posteriors
-    expected = posteriors.clone()
-    expected[:, 2:6, 1:5, 2 : 2 + size // 2] = 0.5
-    torch.testing.assert_close(found, expected)
-    assert float(located.posteriors[0].min()) == 1.0
-
-
-def test_a_clear_t1_is_known_by_the_order_and_the_contrast_of_its_tissues():
-    assert is_clear_t1(T1[0], LABELS)
-    assert not is_clear_t1(T1[0], (0, *range(100, 107)))  # another organ
-    assert not is_clear_t1(torch.stack([1 - T1[0, :, 0], T1[0, :, 1]], 1), LABELS)  # inverted
-    assert not is_clear_t1(
-        torch.stack([T1[0, :, 0], T1[0, :, 1] + 0.04], 1), LABELS
-    )  # white matter's noise hides cortex

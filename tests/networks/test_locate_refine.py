@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from napari_synthseg.networks.appearance import LEAST, fit_appearance, with_evidence
-from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
+from napari_synthseg.networks.locate_refine import LocateRefine, log_prior, smoothed
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
 LABELS = (0, 2, 41)
@@ -57,19 +57,41 @@ def test_absent_labels_stay_vague() -> None:
     assert appearance[0, 3, 1] > 4 * appearance[0, 1, 1]
 
 
-def test_an_untrained_refiner_is_bayes_rule() -> None:
+def doubled(x: torch.Tensor) -> torch.Tensor:
+    return x.repeat_interleave(2, -3).repeat_interleave(2, -2).repeat_interleave(2, -1)
+
+
+def untrained() -> LocateRefine:
     torch.manual_seed(0)
     model = LocateRefine(LABELS, (4, 4, 4, 4), (4, 4, 4)).eval()
     torch.nn.init.zeros_(model.refiner.head.weight)
+    return model
+
+
+@torch.no_grad()
+def test_an_untrained_refiner_hands_on_the_prior() -> None:
+    image, _, prior = scene((0.1, 0.5, 0.9))
+    found = untrained().refine_averaged(doubled(image), prior, fit_appearance(image, log_prior(prior)), None)
+    torch.testing.assert_close(found.float(), doubled(log_prior(prior))[0], atol=0.01, rtol=1e-3)
+
+
+@torch.no_grad()
+def test_the_gaussians_of_the_posteriors_are_those_of_the_refined_brain() -> None:
     image, labels, prior = scene((0.1, 0.5, 0.9))
-    appearance = fit_appearance(image, log_prior(prior))
-    fine = image.repeat_interleave(2, 2).repeat_interleave(2, 3).repeat_interleave(2, 4)
-    with torch.no_grad():
-        found = model.refine(fine, prior, appearance)
-    expected = (with_evidence(log_prior(prior), image, appearance)).softmax(1)
-    assert found.shape == (1, 3, 48, 48, 48)
-    for position in range(8):
-        assert torch.allclose(subvoxel(found, position), expected, atol=1e-5)
+    fine, logits = doubled(image), doubled(log_prior(prior))[0].half()
+    wrong = torch.tensor([[[0.2, 0.09], [0.5, 0.09], [0.6, 0.09]]])  # contaminated by neighbors, as they are at 2 mm
+    found = untrained().posteriors(logits, fine, wrong)
+    assert found is logits  # in place
+    assert (found.argmax(0) == doubled(labels)).float().mean() > 0.99
+    torch.testing.assert_close(found.float().sum(0), torch.ones(48, 48, 48), atol=2e-3, rtol=0)
+
+
+def test_smoothing_takes_the_pattern_of_the_positions_away_and_keeps_ramps() -> None:
+    pattern = torch.zeros(8, 8, 8)
+    pattern[::2, 1::2, ::2] = 8.0
+    assert torch.allclose(smoothed(pattern)[2:-2, 2:-2, 2:-2], torch.ones(4, 4, 4))
+    ramp = torch.arange(8.0)[:, None, None].expand(8, 8, 8)
+    assert torch.allclose(smoothed(ramp)[2:-2], ramp[2:-2])
 
 
 def test_each_position_of_the_head_lands_in_its_voxel() -> None:

@@ -154,7 +154,6 @@ def score_refiner(
     cases: Sequence[ValidationCase],
     device: torch.device,
     prior_of: Callable[[ValidationCase], torch.Tensor] | None = None,
-    passes: int = 1,
     flip: bool = False,
 ) -> Scores:
     """Return the Dice of both stages at 1 mm, without post-processing.
@@ -164,7 +163,6 @@ def score_refiner(
         cases: heads with their truth.
         device: to predict on.
         prior_of: the prior (1, K, 96, 112, 96) that the refiner gets; by default the locator's.
-        passes: of the refiner, each after the first with the prior averaged with the answer before.
         flip: average with the mirrored scan, as prediction does.
     """
     order, scores = anatomy.flip_channels(model.labels) if flip else None, []
@@ -187,12 +185,10 @@ def score_refiner(
             with torch.autocast(device.type, enabled=False):  # variances need float32, as in training and prediction
                 appearance = model.appearance(pooled(image), prior)
             part = to_memory(image[fine][None, None])
-            posteriors = model.refine_averaged(part, near, appearance, order)[None].float()
-            for _ in range(1, passes):
-                answered = (near + torch.nn.functional.avg_pool3d(posteriors, 2)) / 2
-                posteriors = model.refine_averaged(part, to_memory(answered), appearance, order)[None].float()
+            logits = model.refine_averaged(part, near, appearance, order)
+        posteriors = model.posteriors(logits, part, appearance)
         prediction = torch.zeros(case.channels.shape, dtype=torch.uint8)
-        prediction[fine] = posteriors[0].argmax(0).to(torch.uint8).cpu()
+        prediction[fine] = posteriors.argmax(0).to(torch.uint8).cpu()
         scores.append(dice(prediction, case.channels, model.labels))
     return gathered(scores)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 
 import numpy as np
 import torch
@@ -138,8 +138,6 @@ class Refine(HeadsObjective):
     new head."""
     head_steps: int = 2
     """Steps from one new held head to the next."""
-    second_pass: float = 0.0
-    """Probability that the prior is averaged with a first answer to it, as before a second pass in prediction."""
     crop = 96
 
     def __post_init__(self) -> None:
@@ -190,25 +188,18 @@ class Refine(HeadsObjective):
             found.append(logits.float() + net.term(crops.image, start, crops.appearance, position))
         return found
 
-    @torch.no_grad()
-    def answered(self, crops: Crops) -> Crops:
-        """Return the crops with priors averaged with the refiner's answers to them."""
-        answers = torch.zeros_like(crops.prior)
-        for logits in self.logits(crops, range(8)):
-            answers += logits.softmax(1) / 8
-        return replace(crops, prior=(crops.prior + answers) / 2)
-
     def picture(self, step: int) -> dict[str, np.ndarray]:
         crops = self.crops(step_generator(self.seed + 7, step), step)
-        with bfloat16_where_quick(self.device):
-            found = self.model.refine(crops.image[:1], crops.prior[:1], crops.appearance[:1])
-        return labelled_picture(crops.image[0, 0], crops.targets[0], found[0].argmax(0), self.model.labels)
+        image, appearance = crops.image[:1], crops.appearance[:1]
+        with torch.no_grad():
+            with bfloat16_where_quick(self.device):
+                logits = self.model.refine_averaged(image, crops.prior[:1], appearance, None)
+            found = self.model.posteriors(logits, image, appearance)
+        return labelled_picture(crops.image[0, 0], crops.targets[0], found.argmax(0), self.model.labels)
 
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
         crops = self.crops(g, step)
-        if self.second_pass and float(torch.rand(1, generator=g)) < self.second_pass:
-            crops = self.answered(crops)
         entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         positions = torch.randperm(8, generator=g)[: self.positions].tolist()
         for position, logits in zip(positions, self.logits(crops, positions), strict=True):

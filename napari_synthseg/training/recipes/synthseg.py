@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -65,8 +64,6 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     """Sub-voxel positions, of eight, that a step of the second stage looks at (fast)."""
     low_quality: Probability = 0.0
     """Probability of an image of low quality, such as SynthSeg+ is trained on (fast)."""
-    second_pass: Probability = 0.0
-    """Probability that it sees its own first answer, averaged with that of the first stage (fast)."""
     name: str = "synthseg-fast"
 
     def __post_init__(self) -> None:
@@ -84,7 +81,7 @@ class SynthSeg(Recipe):
     options = TrainSynthSegOptions
     rank = 1
     renamed = {**Recipe.renamed, "locate_share": "locate_fraction"}
-    retired = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop")
+    retired = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop", "second_pass")
     headline = ("preset", "seed")
     locates = True
 
@@ -176,11 +173,10 @@ def _fast(
         model,
         heads,
         batch=options.batch or 3,
-        validation=data.validation(partial(score_refiner, passes=2 if options.second_pass else 1), device),
+        validation=data.validation(score_refiner, device),
         positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
-        second_pass=options.second_pass,
         **common,
     )
     yield TrainingStage("refine", refine, replace(loop, steps=steps["refine"]))
