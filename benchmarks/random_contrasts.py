@@ -5,7 +5,7 @@
 
 LABEL_MAPS is what `train synthseg` takes, --hold-out the maps that the weights have not seen. For each seed two heads a
 held-out map, the ones that `train synthseg --seed SEED` scores as "synthetic"; without flips as there, and with them as
-`segment` does; no post-processing, one refinement.
+`segment` does; no post-processing.
 """
 
 from __future__ import annotations
