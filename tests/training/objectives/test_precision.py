@@ -75,7 +75,7 @@ def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(flip, m
     prior[:, :2, 20:30, 20:30, 20:30] = torch.tensor([0.1, 0.9])[:, None, None, None]
     seen = watched(model)
     score_locator(model, [case], CPU)
-    assert score_refiner(model, [case], CPU, lambda _: prior, flip=flip).mean > (0.9 if flip else 0.99)
+    assert score_refiner(model, [case], CPU, lambda _: prior, flip=flip).mean > 0.8  # edges are smoothed
     assert seen == {torch.float32}
 
 
