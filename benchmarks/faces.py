@@ -107,6 +107,8 @@ def preview(count: int) -> None:
     widget = PreviewWidget(viewer)
     viewer.window.add_dock_widget(widget)
     page, pictures = widget.brains, []
+    page.full.setChecked(True)
+    QTest.qWait(500)
     page.redrawer.pictured.connect(lambda picture: pictures.append((picture.quick, time.perf_counter())))
     answers = {"half": [], "full": []}
     for number in range(count + 1):
