@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +21,9 @@ from qtpy.QtWidgets import (
     QApplication,
     QHeaderView,
     QLineEdit,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
     QTableView,
     QWidget,
 )
@@ -199,7 +202,8 @@ class Table(QTableView):
         self._source.toggled.connect(self.toggled)
         self._source.edited.connect(self.edited)
         self.clicked.connect(self._on_clicked)
-        self.setTextElideMode(Qt.TextElideMode.ElideMiddle)  # endings tell structures apart
+        if names is not None:
+            self.setItemDelegateForColumn(names, _NameDelegate(self))
         self.setAccessibleName(name)
         self.setHorizontalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setSortingEnabled(True)
@@ -328,3 +332,54 @@ class Table(QTableView):
 
 def on_dark_ground(widget: QWidget) -> bool:
     return widget.palette().color(QPalette.ColorRole.Base).lightness() < 128
+
+
+# Names of structures in narrow columns
+
+SHORT = (
+    ("White-Matter", "WM"),
+    ("Cerebral", "Cer"),
+    ("Cortex", "Ctx"),
+    ("Cerebellum", "Cbl"),
+    ("Lateral", "Lat"),
+    ("Ventricle", "Vent"),
+    ("Hippocampus", "Hip"),
+    ("Accumbens-area", "Accumbens"),
+    ("hypointensities", "hypo"),
+)
+"""Parts of FreeSurfer's names and their usual abbreviations."""
+
+
+def shorter(name: str) -> Iterator[str]:
+    """Yield the name of a structure with more and more of its usual abbreviations: "Cerebellum-WM", "Cbl-WM"."""
+    yield name
+    for whole, short in SHORT:
+        if whole in name:
+            name = name.replace(whole, short)
+            yield name
+
+
+class _NameDelegate(QStyledItemDelegate):
+    """Draws whole names if there is room for them, else shorter ones, and elides the middle of those.
+
+    Endings tell structures apart: white matter from cortex, left from right parcels.
+    """
+
+    def initStyleOption(self, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        super().initStyleOption(option, index)
+        option.textElideMode = Qt.TextElideMode.ElideMiddle
+        room = _room(option)
+        for text in shorter(option.text) if room > 0 else ():
+            option.text = text
+            if option.fontMetrics.horizontalAdvance(text) <= room:
+                break
+
+
+def _room(option: QStyleOptionViewItem) -> int:
+    """Return the width that a cell has for its text; 0 while it is only measured."""
+    style = option.widget.style() if option.widget is not None else QApplication.style()
+    if style is None or option.rect.width() <= 0:
+        return 0
+    place = style.subElementRect(QStyle.SubElement.SE_ItemViewItemText, option, option.widget)
+    margin = style.pixelMetric(QStyle.PixelMetric.PM_FocusFrameHMargin, None, option.widget) + 1
+    return place.width() - 2 * margin

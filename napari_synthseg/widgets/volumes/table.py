@@ -47,7 +47,7 @@ class VolumesTable(Table):
     menu_opened = Signal(object, tuple)  # a menu to add to, and the labels it is for
 
     def __init__(self) -> None:
-        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cerebral")
+        super().__init__("Volumes", searched=lambda r: r.searched, tip=_tip, names=1, least="Cer-Ctx 0")
         self.structures: list[VolumeRow] = []
         """Every structure, in the order of the labels, whatever is filtered or paired."""
         self._layer: Labels | None = None

@@ -1,13 +1,13 @@
-"""The table of all widgets: widths, sorting, filter, copying, picking."""
+"""The table of all widgets: names that can be told apart at any width, sorting, filter, copying, picking."""
 
 from __future__ import annotations
 
 import pytest
 from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QApplication
+from qtpy.QtWidgets import QApplication, QStyleOptionViewItem
 
 from napari_synthseg import anatomy
-from napari_synthseg.widgets._shared.table import Column, Table, number_text, sortable
+from napari_synthseg.widgets._shared.table import Column, Table, number_text, shorter, sortable
 from napari_synthseg.widgets.evaluate.model import ScoreRow
 from napari_synthseg.widgets.evaluate.widget import score_columns
 
@@ -24,19 +24,48 @@ def row(value: int, percent: float = 0.0) -> ScoreRow:
 @pytest.fixture
 def table(qtbot):
     """Every structure of the volumetry."""
-    table = Table("Scores", names=NAME_COLUMN)
+    table = Table("Scores", names=NAME_COLUMN, least="■■ L Inf-Lat-Vent")
     qtbot.addWidget(table)
     table.show_rows([row(value) for value in anatomy.predicted_values() if value], COLUMNS)
     table.show()
     return table
 
 
-@pytest.mark.parametrize("width", [350, 700])
-def test_the_names_have_the_room_that_the_figures_leave(table, qtbot, width):
+def drawn(table: Table) -> list[str]:
+    """What is written into the cells, without what does not fit."""
+    texts = []
+    for number in range(table.model().rowCount()):
+        index, option = table.model().index(number, NAME_COLUMN), QStyleOptionViewItem()
+        table.initViewItemOption(option)
+        option.rect = table.visualRect(index)
+        table.itemDelegateForColumn(NAME_COLUMN).initStyleOption(option, index)
+        room = option.rect.width() - 30  # the colour stands before the name
+        texts.append(option.fontMetrics.elidedText(option.text, option.textElideMode, room))
+    return texts
+
+
+def test_short_forms_are_all_different():
+    names = [anatomy.name(value) for value in anatomy.predicted_values()]
+    assert len({list(shorter(name))[-1] for name in names}) == len(set(names))
+    assert list(shorter("Left-Cerebellum-White-Matter"))[1:] == ["Left-Cerebellum-WM", "Left-Cbl-WM"]
+
+
+@pytest.mark.parametrize("width", [200, 260, 350, 700])
+def test_names_differ_at_every_width(table, width):
     table.resize(width, 400)
-    qtbot.waitUntil(lambda: not table.horizontalScrollBar().isVisible())
-    assert sum(map(table.columnWidth, range(5))) == table.viewport().width()
-    assert table.columnWidth(NAME_COLUMN) >= 80
+    texts = drawn(table)
+    assert len(set(texts)) == len(texts)
+    tissues = [text for text in texts if text.startswith("L C") and text.endswith(("WM", "Ctx", "Matter", "Cortex"))]
+    assert len(tissues) == 4
+
+
+def test_a_narrow_table_scrolls_to_its_last_column(table, qtbot):
+    table.resize(200, 400)
+    bar = table.horizontalScrollBar()
+    qtbot.waitUntil(bar.isVisible)
+    bar.setValue(bar.maximum())
+    last = table.model().index(0, VOLUME_COLUMN)
+    assert table.visualRect(last).right() <= table.viewport().width()
 
 
 @pytest.mark.parametrize(
