@@ -116,7 +116,8 @@ SECTIONS: dict[str, Section] = {
         'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/train_window.py --seconds 45', "", 4, times=True
     ),
     "faces": Section(
-        'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py -n 6 --json OUT/rows.json',
+        'xvfb-run -a -s "-screen 0 1600x1200x24" python benchmarks/faces.py -n 6 --json OUT/rows.json'
+        " opening preview clicks cancel window",
         "rows.json", 5, (), faces_table, times=True,
     ),
 }  # fmt: skip

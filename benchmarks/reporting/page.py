@@ -70,7 +70,7 @@ def figure_at(rows: Any, path: str) -> float:
             if part == "*" or "=" in part:
                 wanted = [pair.split("=") for pair in part.split("&") if pair != "*"]
                 inner = [one for some in found for one in (some.values() if isinstance(some, dict) else some)]
-                found = [one for one in inner if all(str(one[key]) == value for key, value in wanted)]
+                found = [one for one in inner if all(str(one.get(key)) == value for key, value in wanted)]
             else:
                 found = [one[part if isinstance(one, dict) else int(part)] for one in found]
         return statistics.mean(found)
