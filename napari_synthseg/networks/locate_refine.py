@@ -147,9 +147,9 @@ class LocateRefine(nn.Module):
         image, appearance = image.float(), appearance.to(logits.device)
         found = with_evidence(logits[few][None], image[few], appearance, self.refiner.evidence.to(logits.device))
         own = moments(image[few].flatten(2), found.softmax(1).flatten(2))
-        for part in torch.arange(logits.shape[1]).split(SLICES):
+        for low in range(0, logits.shape[1], SLICES):
             checkpoint()
-            x = slice(int(part[0]), int(part[-1]) + 1)
+            x = slice(low, low + SLICES)
             logits[:, x] = with_evidence(logits[None, :, x], image[:, :, x], own, EVIDENCE)[0].softmax(0)
         return logits
 
