@@ -68,14 +68,14 @@ def test_validation_computes_in_float32_where_bfloat16_would_be_imitated(flip, m
     shape = tuple(2 * n for n in model.head_shape)
     torch.nn.init.zeros_(model.refiner.head.weight)  # what it says is the prior's, times the intensities'
     channels = torch.zeros(shape, dtype=torch.uint8)
-    channels[40:60, 40:60, 40:60] = 1
+    channels[40:120, 40:120, 40:120] = 1
     case = ValidationCase("head", torch.rand(shape).half(), channels)
     prior = torch.zeros(1, len(LABELS), *model.head_shape)
     prior[:, 0] = 1.0
-    prior[:, :2, 20:30, 20:30, 20:30] = torch.tensor([0.1, 0.9])[:, None, None, None]
+    prior[:, :2, 20:60, 20:60, 20:60] = torch.tensor([0.1, 0.9])[:, None, None, None]
     seen = watched(model)
     score_locator(model, [case], CPU)
-    assert score_refiner(model, [case], CPU, lambda _: prior, flip=flip).mean > 0.8  # edges are smoothed
+    assert score_refiner(model, [case], CPU, lambda _: prior, flip=flip).mean > 0.95  # corners are smoothed
     assert seen == {torch.float32}
 
 
