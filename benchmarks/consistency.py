@@ -9,8 +9,8 @@ scan is segmented as `napari-synthseg segment` does. Said are the Dice with the 
 (nothing of the anatomy differs), and the coefficient of variation of each structure's volume over the contrasts. With
 --lesions the heads have lesions of that volume, which are white matter in the truth.
 
-With --scans: FOLDER holds T1 scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`), or without;
-each is segmented as it is and with inverted intensities, the nearest thing to another real contrast at hand.
+With --scans: FOLDER holds T1 scans with label files beside them (`1002_t1.nii.gz`, `1002_labels.nii.gz`); each is
+segmented as it is and with inverted intensities, the nearest thing to another real contrast at hand.
 
 Writes labels' scores to rows.json and pairs.json, both to scores.json, and table.md, into --out.
 """
@@ -25,21 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from harness import PROFILE, Row, arguments, command, finish, markdown, write_json
+from harness import PROFILE, Row, arguments, command, finish, labelled_pairs, markdown, write_json
 from quality_fit import counts
 from sequences import NAMES, as_sequence, inverted
 from torch import nn
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.evaluation.scans import is_label_name
 from napari_synthseg.generator.model import Record
 from napari_synthseg.generator.presets import preset
-from napari_synthseg.generator.sample import deformed, label_map_files, placed_affine, prepared, replay, sample_grid
+from napari_synthseg.generator.sample import label_map_files, prepared, replay
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.whole_volume import NO_BRAIN
-from napari_synthseg.io import read_labels, read_volume, stem, suffix
-from napari_synthseg.io.formats import readable
+from napari_synthseg.io import read_labels, read_volume, stem
 from napari_synthseg.volume import Volume, to_canonical
 from napari_synthseg.weights.store import load_model
 
@@ -73,20 +71,12 @@ def variant(record: Record, label_map, contrast: str, slices_mm: float, number: 
     return record.changed("acquisition", direction=2, spacing_mm=slices_mm, thickness_mm=slices_mm, blur_mm=blur)
 
 
-def true_labels(record: Record, label_map, affine: np.ndarray) -> Volume:
-    """The labels of `replay`, without the image."""
-    grid = sample_grid(record, label_map)
-    head = deformed(record, label_map, grid)
-    table = np.array(head.target_table(), np.int32)
-    return Volume(table[head.labels.numpy()], placed_affine(grid, label_map, affine))
-
-
 def synthetic(paths: Sequence[Path], contrasts: Sequence[str], slices: Sequence[float], seed: int, lesions_ml=0.0):
     """Yield (anatomy, truth, scans by name, one at a time) of each label map; lesions are white matter in the truth."""
     for path in paths:
         label_map, affine = prepared(path)
         record = anatomy_record(label_map, seed, lesions_ml)
-        truth = true_labels(record.without("lesions"), label_map, affine)
+        truth = replay(record.without("lesions"), label_map, affine).labels
         kinds = [(c, mm) for mm in slices for c in contrasts]
 
         def scans(kinds=kinds, record=record, label_map=label_map, affine=affine) -> Iterator[tuple[str, Volume]]:
@@ -98,14 +88,11 @@ def synthetic(paths: Sequence[Path], contrasts: Sequence[str], slices: Sequence[
 
 
 def real(folder: Path):
-    """The same of each scan in a folder: as it is, and inverted; the truth is None where there are no labels."""
-    files = [path for path in sorted(folder.iterdir()) if suffix(path) in readable()]
-    truths = {stem(path).split("_")[0]: path for path in files if is_label_name(path)}
-    for path in (path for path in files if not is_label_name(path)):
-        scan, truth = read_volume(path), truths.get(stem(path).split("_")[0])
+    """The same of each scan in a folder: as it is, and inverted."""
+    for path, truth in labelled_pairs(folder):
+        scan = read_volume(path)
         other = scan.with_data(inverted(np.asarray(scan.data, np.float32)))
-        both = iter((("as it is", scan), ("inverted", other)))
-        yield stem(path), None if truth is None else read_labels(truth), both
+        yield stem(path), read_labels(truth), iter((("as it is", scan), ("inverted", other)))
 
 
 def dice_by_value(a: np.ndarray, b: np.ndarray, values: Sequence[int]) -> dict[int, float]:
@@ -116,7 +103,7 @@ def dice_by_value(a: np.ndarray, b: np.ndarray, values: Sequence[int]) -> dict[i
 def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) -> Iterator[tuple[Row, list[Row]]]:
     """A row for each scan, with the rows of its pairs with the scans of the same anatomy before it."""
     for name, truth, scans in anatomies:
-        true = None if truth is None else to_canonical(truth).data.astype(np.int32)
+        true = to_canonical(truth).data.astype(np.int32)
         before: list[tuple[str, np.ndarray]] = []
         for contrast, scan in scans:
             start = time.process_time()
@@ -130,10 +117,9 @@ def measure(model: nn.Module, anatomies, values: Sequence[int], **options: Any) 
                 continue
             found = to_canonical(result.labels).data.astype(np.int32)
             row["cpu_s"] = round(time.process_time() - start, 1)
-            if true is not None:
-                row["by_structure"] = dice_by_value(true, found, values)
-                row["dice"] = statistics.mean(row["by_structure"].values())
-                row["truth_mm3"] = {v: float((true == v).sum()) for v in row["by_structure"]}
+            row["by_structure"] = dice_by_value(true, found, values)
+            row["dice"] = statistics.mean(row["by_structure"].values())
+            row["truth_mm3"] = {v: float((true == v).sum()) for v in row["by_structure"]}
             row["volumes_mm3"] = {v: result.volumes.get(v, 0.0) for v in values}
             pairs = []
             for other, labels in before:
@@ -154,11 +140,10 @@ def table(scores: dict[str, list[Row]]) -> str:
     rows, pairs = scores["rows"], scores["pairs"]
     lines = []
     for contrast in dict.fromkeys(row["contrast"] for row in rows):
-        own = [row["dice"] for row in rows if row["contrast"] == contrast and "dice" in row]
+        own = [row["dice"] for row in rows if row["contrast"] == contrast]
         other = [pair["dice"] for pair in pairs if contrast in pair["contrasts"]]
-        lines.append([contrast, _mean(own), min(own, default=None), _mean(other)])
-    truth = [row["dice"] for row in rows if "dice" in row]
-    lines.append(["mean", _mean(truth), None, _mean([pair["dice"] for pair in pairs])])
+        lines.append([contrast, _mean(own), min(own), _mean(other)])
+    lines.append(["mean", _mean([row["dice"] for row in rows]), None, _mean([pair["dice"] for pair in pairs])])
     found = [_variation(rows, value) for value in dict.fromkeys(value for row in rows for value in row["volumes_mm3"])]
     varied = _mean([one for one in found if one is not None])
     header = ["contrast", "Dice with truth", "lowest", "Dice with the other contrasts"]
@@ -209,8 +194,7 @@ def main() -> int:
     for row, new in measure(model, some, values, fast=args.fast, threads=args.threads):
         rows.append(row)
         pairs += new
-        said = f"Dice {row['dice']:.3f}" if "dice" in row else "no truth"
-        print(f"{row['anatomy']} {row['contrast']}: {said}, {row.get('cpu_s', 0)} CPU-s", flush=True)
+        print(f"{row['anatomy']} {row['contrast']}: Dice {row['dice']:.3f}, {row.get('cpu_s', 0)} CPU-s", flush=True)
         write_json(args.out / "rows.json", rows, indent=0)
         write_json(args.out / "pairs.json", pairs, indent=0)
     scores = {"rows": rows, "pairs": pairs}

@@ -8,7 +8,7 @@ and made worse in the ways of that benchmark (`noise=25`). Nothing is fitted her
 weights (`benchmarks/calibrate_quality.py`), made of synthetic scans alone.
 
 Writes rows.json (a segmentation each; a run that was stopped goes on from there, and another calibration is tried
-without segmenting again), summary.json, table.md and figure.png to --out.
+without segmenting again), summary.json and table.md to --out.
 """
 
 from __future__ import annotations
@@ -136,31 +136,6 @@ def expectations(rows: Sequence[Row], calibration: Calibration) -> np.ndarray:
     return np.concatenate([fit.expected_of(calibration, row) for row in rows])
 
 
-def draw_figure(rows: Sequence[Row], calibration: Calibration, path: Path) -> None:
-    """Expected against true Dice: of structures, and of scans' means by what was done to them."""
-    from matplotlib.figure import Figure
-
-    useful = [row for row in rows if row["evidence"]]
-    table, expected = fit.tabulated(useful), expectations(useful, calibration)
-    truth, guess = fit.scan_means(table, table.y), fit.scan_means(table, expected)
-    figure = Figure(figsize=(8, 4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
-    left.plot(expected, table.y, ".", ms=3, alpha=0.5)
-    left.set_title("structures", fontsize=10)
-    for level in dict.fromkeys(row["level"] for row in useful):
-        here = [row["scan"] for row in useful if row["level"] == level]
-        right.plot([guess[s] for s in here], [truth[s] for s in here], "o", ms=4, label=level)
-    right.axvline(calibration.failed_below, color="grey", lw=0.8)
-    right.axhline(FAILED, color="grey", lw=0.8)
-    right.set_title("means of scans", fontsize=10)
-    right.legend(fontsize=7)
-    for axis in (left, right):
-        axis.plot([0, 1], [0, 1], color="black", lw=0.8)
-        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="expected Dice")
-    left.set_ylabel("true Dice")
-    figure.savefig(path, dpi=130)
-
-
 @command
 def main() -> int:
     args = arguments(
@@ -184,7 +159,6 @@ def main() -> int:
     shown = [row for row in rows if row["flips"] == args.flips and row["level"] in args.levels]
     found = summary(shown, calibration)
     write_json(args.out / "summary.json", found)
-    draw_figure(shown, calibration, args.out / "figure.png")
     return finish(table(found), args.out)
 
 

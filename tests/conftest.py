@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,14 @@ os.environ.setdefault("NAPARI_SYNTHSEG_NICE", "0")  # runs in the background mus
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20230707)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """Where runs and weights go in this test."""
+    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
+    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
+    return tmp_path / "home"
 
 
 def examples(usual: int) -> int:

@@ -30,6 +30,12 @@ def script(name):
     return module
 
 
+def called(monkeypatch, bench, *words: object) -> int:
+    """Call a script with words; return its exit code."""
+    monkeypatch.setattr(sys, "argv", [bench.__name__, *map(str, words)])
+    return bench.main()
+
+
 def test_labelled_scans_are_those_with_a_label_file(tmp_path):
     for name in ("1_t1.nii.gz", "1_labels.nii.gz", "2_t1.nii.gz", "notes.txt"):
         (tmp_path / name).touch()
@@ -105,9 +111,8 @@ def test_volumes_are_scans_and_phantoms(tmp_path, monkeypatch, capsys):
     write_labels(folder / "1_labels.nii.gz", Volume(truth.astype(np.int32) * 17, np.eye(4)))
     benchmark = script("propagation")
     monkeypatch.setattr(benchmark, "Session", lambda *_, **__: Tracer())
-    words = ["propagation.py", str(tmp_path), "--sources", "t1", "--clicks", "2", "--json", str(tmp_path / "out.json")]
-    monkeypatch.setattr(sys, "argv", words)
-    assert benchmark.main() == 0
+    words = (tmp_path, "--sources", "t1")
+    assert called(monkeypatch, benchmark, *words, "--clicks", 2, "--json", tmp_path / "out.json") == 0
     assert "1_t1 Left-Hippocampus" in capsys.readouterr().out
     rows = json.loads((tmp_path / "out.json").read_text())
     assert rows[0]["clicks"] == [1.0, 1.0] and rows[0]["from_truth"] == 1.0
@@ -115,8 +120,7 @@ def test_volumes_are_scans_and_phantoms(tmp_path, monkeypatch, capsys):
     assert "| 1_t1 | Left-Hippocampus |" in found.table(found.rows(rows))
     name, image, labels = next(benchmark.volumes(tmp_path, "phantom", 1))
     assert name == "phantom 0" and image.shape == labels.shape and (labels.data == 17).any()
-    monkeypatch.setattr(sys, "argv", [*words[:2], "--values", "3", "--sources", "t1"])
-    assert benchmark.main() == 2 and "no volume" in capsys.readouterr().err
+    assert called(monkeypatch, benchmark, *words, "--values", 3) == 2 and "no volume" in capsys.readouterr().err
 
 
 def test_official_networks_are_measured_on_a_cube_about_the_middle(tmp_path, monkeypatch, capsys):
@@ -126,9 +130,7 @@ def test_official_networks_are_measured_on_a_cube_about_the_middle(tmp_path, mon
     official = script("official")
     cube = official.centred(tmp_path / "scan.nii.gz", 32)
     assert cube.shape == (32, 32, 32) and cube.data[16, 16, 16] == 1
-    arguments = ["--scan", str(tmp_path / "scan.nii.gz"), "--size", "32", "--plain", "--threads", "1", "--fast"]
-    monkeypatch.setattr(sys, "argv", ["official.py", *arguments])
-    official.main()
+    called(monkeypatch, official, "--scan", tmp_path / "scan.nii.gz", "--size", 32, "--plain", "--threads", 1, "--fast")
     found = json.loads(capsys.readouterr().out)
     assert found["cpu_s"]["network"] > 0 and found["peak_gib"] > 0
 

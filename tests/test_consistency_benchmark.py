@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -15,7 +14,7 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
 from tests.generator.builders import boxes
 from tests.inference.fakes import FakeLocateRefine, ball_scan
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 bench, label_mean = script("consistency"), script("sequences").label_mean
 
@@ -80,13 +79,11 @@ def test_from_files_to_a_table(maps, tmp_path, monkeypatch, capsys) -> None:
     write_volume(scans / "1_t1.nii.gz", volume)
     write_labels(scans / "1_labels.nii.gz", volume.with_data(labels))
     monkeypatch.setattr(bench, "load_model", lambda name: FakeLocateRefine())
-    monkeypatch.setattr(sys, "argv", ["consistency", str(scans), "--scans", "--fast", "--out", str(tmp_path / "out")])
-    assert bench.main() == 0
+    assert called(monkeypatch, bench, scans, "--scans", "--fast", "--out", tmp_path / "out") == 0
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert [row["contrast"] for row in rows] == ["as it is", "inverted"] and rows[0]["dice"] > rows[1]["dice"]
     assert (tmp_path / "out" / "table.md").read_text().strip() in capsys.readouterr().out
-    monkeypatch.setattr(sys, "argv", ["consistency", str(maps), "--maps", "nope", "--out", str(tmp_path / "out")])
-    assert bench.main() == 2 and "nope" in capsys.readouterr().err
+    assert called(monkeypatch, bench, maps, "--maps", "nope") == 2 and "nope" in capsys.readouterr().err
 
 
 def test_the_random_contrasts_are_those_of_the_priors(maps) -> None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 
 import numpy as np
 import pytest
 
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 from tests.training.builders import unet_weights, write_scans
 
 bench = script("finetuning")
@@ -32,10 +31,8 @@ def test_a_cell_is_trained_once(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.setattr("napari_synthseg.training.data.finetune_data.SMALL", bench.SMALL)
     monkeypatch.setattr(bench, "score", lambda *_: {"score": 0.25, "dice": {"Cortex": 0.25}})
     folder, out = write_scans(tmp_path / "scans", 1), tmp_path / "out"
-    words = ["finetuning.py", "masks", str(folder), str(folder), str(out), "--counts", "1", "--steps", "2", "--every",
-             "1", "--only", "four-without-1"]  # fmt: skip
-    monkeypatch.setattr(sys, "argv", words)
-    assert bench.main() == 0
+    words = ("masks", folder, folder, out, "--counts", 1, "--steps", 2, "--every", 1, "--only", "four-without-1")
+    assert called(monkeypatch, bench, *words) == 0
     found = json.loads((out / "four-without-1.json").read_text())
     assert [step for step, *_ in found["curve"]] == [1, 2] and found["dice_1mm"] == 0.25
     assert found["dice_3mm"] == found["curve"][-1][2] and found["start"] == "random"

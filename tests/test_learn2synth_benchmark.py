@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from napari_synthseg.io import write_labels
 from napari_synthseg.volume import Volume
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 bench = script("learn2synth")
 
@@ -87,10 +86,7 @@ def test_moved_labels_stay_themselves(monkeypatch) -> None:
 
 
 def run(folder, out, monkeypatch, *words: str) -> int:
-    monkeypatch.setattr(
-        sys, "argv", ["learn2synth.py", str(folder), str(out), "--steps", "3", "--teach-from", "1", *words]
-    )
-    return bench.main()
+    return called(monkeypatch, bench, folder, out, "--steps", 3, "--teach-from", 1, *words)
 
 
 def test_tables_from_runs_that_are_made_once(folder, tmp_path, monkeypatch, capsys) -> None:

@@ -21,13 +21,7 @@ from tests.inference.fakes import FakeUNet
 from tests.sockets import family, listening, needs_linux, reachable
 from tests.training.builders import small_heads
 
-pytestmark = needs_linux
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
+pytestmark = [needs_linux, pytest.mark.usefixtures("home")]
 
 
 def heard_while(job) -> set[str]:

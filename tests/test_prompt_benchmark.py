@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.prompting.evaluate import read_manifest
 from napari_synthseg.volume import Volume
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 SETTINGS = [(1, 0, "points"), (1, 2, "points"), (3, 0, "points"), (3, 2, "points"), (0, 0, "box")]
 
@@ -26,21 +25,12 @@ def prompts():
 
 def rows(scores, dataset="A", modality="CT", masks=1):
     """All settings of `masks` masks of images with these scores."""
-    return [
-        {
-            "modality": modality,
-            "dataset": dataset,
-            "image": f"{number}.png",
-            "mask": f"{number}_{mask}.png",
-            "n_pos": n_pos,
-            "n_neg": n_neg,
-            "prompt": prompt,
-            "dsc": score,
-        }
-        for number, score in enumerate(scores)
-        for mask in range(masks)
-        for n_pos, n_neg, prompt in SETTINGS
-    ]
+    made = []
+    for number, score in enumerate(scores):
+        for mask in range(masks):
+            of = {"modality": modality, "dataset": dataset, "image": f"{number}.png", "mask": f"{number}_{mask}.png"}
+            made += [{**of, "n_pos": p, "n_neg": n, "prompt": prompt, "dsc": score} for p, n, prompt in SETTINGS]
+    return made
 
 
 def test_a_constant_difference_is_sure(prompts):
@@ -78,9 +68,7 @@ def test_rows_of_other_masks_are_refused(prompts):
 def test_rows_measured_earlier_make_a_table(prompts, tmp_path, monkeypatch, capsys):
     for name, score in (("ours", 0.7), ("theirs", 0.6)):
         (tmp_path / f"{name}.json").write_text(json.dumps(rows([score]) + rows([score], modality="US")))
-    words = ["prompts", "manifest.csv", str(tmp_path / "ours.json"), str(tmp_path / "theirs.json")]
-    monkeypatch.setattr("sys.argv", words)
-    assert prompts.main() == cli.DONE
+    assert called(monkeypatch, prompts, "manifest.csv", tmp_path / "ours.json", tmp_path / "theirs.json") == cli.DONE
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "| modality | prompts | ours | theirs | difference | 95 % |"
     assert lines[2] == "| CT | (1,0) | 0.700 | 0.600 | +0.100 | +0.100 to +0.100 |"
@@ -96,8 +84,7 @@ def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
     write_volume(tmp_path / "1_t1.nii.gz", Volume(image, np.eye(4)))
     write_labels(tmp_path / "1_labels.nii.gz", Volume(truth, np.eye(4)))
     out = tmp_path / "out"
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), str(out), "--labels", "10", "11"])
-    assert script("make_prompt_slices").main() == cli.DONE
+    assert called(monkeypatch, script("make_prompt_slices"), tmp_path, out, "--labels", 10, 11) == cli.DONE
     (case,) = read_manifest(out / "manifest.csv")
     mask, picture = np.asarray(Image.open(case.mask_path)), np.asarray(Image.open(case.image_path))
     assert (mask > 0).sum() == 12 * 6  # sagittal: the larger part alone, as large as it gets
@@ -106,6 +93,5 @@ def test_slices_of_a_scan_are_a_manifest(tmp_path, monkeypatch, capsys):
 
 
 def test_a_folder_without_labelled_scans_is_refused(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["", str(tmp_path), str(tmp_path / "out")])
-    assert script("make_prompt_slices").main() == cli.BAD_INPUT
+    assert called(monkeypatch, script("make_prompt_slices"), tmp_path, tmp_path / "out") == cli.BAD_INPUT
     assert "no scan with a label file" in capsys.readouterr().err

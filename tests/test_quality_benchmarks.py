@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -20,7 +19,7 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import FakeLocateRefine, ball_scan
 from tests.inference.test_quality import SHA, constant
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 calibrate, quality = script("calibrate_quality"), script("quality")
 fit = quality.fit
@@ -34,11 +33,6 @@ def model(tmp_path, monkeypatch) -> FakeLocateRefine:
     for bench in (calibrate, quality):
         monkeypatch.setattr(bench, "load_model", lambda name: fake)
     return fake
-
-
-def run(monkeypatch, bench, *words) -> int:
-    monkeypatch.setattr(sys, "argv", ["bench", *map(str, words)])
-    return bench.main()
 
 
 # Fitting
@@ -136,8 +130,8 @@ def test_a_calibration_goes_on_where_it_was_stopped(model, tmp_path, monkeypatch
 
     monkeypatch.setattr(calibrate, "collect", collect)
     words = (maps, "--hold-out", "c", "--rows", tmp_path / "rows.jsonl")
-    assert run(monkeypatch, calibrate, *words, "--scans", 30) == 0
-    assert run(monkeypatch, calibrate, *words, "--scans", 60) == 0
+    assert called(monkeypatch, calibrate, *words, "--scans", 30) == 0
+    assert called(monkeypatch, calibrate, *words, "--scans", 60) == 0
     assert drawn == list(range(60))
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 60
     made = calibration_of(model.card)
@@ -145,7 +139,7 @@ def test_a_calibration_goes_on_where_it_was_stopped(model, tmp_path, monkeypatch
     assert made.facts["held_out"]["structures"]["pearson"] > 0.9
     model.card["sha256"] = "1" * 64  # other weights: nothing of this may be used
     assert calibration_of(model.card) is None
-    assert run(monkeypatch, calibrate, *words, "--scans", 30) == 0
+    assert called(monkeypatch, calibrate, *words, "--scans", 30) == 0
     assert len(drawn) == 90
 
 
@@ -158,14 +152,13 @@ def test_labelled_scans_are_measured_once(model, tmp_path, monkeypatch, capsys):
         write_volume(tmp_path / "scans" / f"{name}_t1.nii.gz", scan)
         write_labels(tmp_path / "scans" / f"{name}_labels.nii.gz", Volume(truth, scan.affine))
     words = (tmp_path / "scans", "--out", tmp_path / "out", "--levels", "none=0", "noise=75")
-    assert run(monkeypatch, quality, *words) == 2
+    assert called(monkeypatch, quality, *words) == 2
     assert "no calibration" in capsys.readouterr().err
     constant(1.0).save(tmp_path / "fake.quality.json")
     monkeypatch.setattr(quality, "segment", None)  # everything is known by now
-    assert run(monkeypatch, quality, *words) == 0
+    assert called(monkeypatch, quality, *words) == 0
     rows = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert [(row["map"], row["level"]) for row in rows] == [(n, v) for n in ("1_t1", "2_t1") for v in words[4:]]
     good, bad = (np.mean([one for one in row["dice"] if one is not None]) for row in rows[:2])
     assert good > 0.97 > bad
     assert "4 segmentations" in (tmp_path / "out" / "table.md").read_text()
-    assert (tmp_path / "out" / "figure.png").stat().st_size > 1000

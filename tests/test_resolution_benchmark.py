@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.volume import Volume, resample_labels_to
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 bench = script("resolution")
 MEDIANS = (0.2, 0.5, 0.8)
@@ -128,17 +127,15 @@ def test_a_stopped_run_goes_on(tmp_path, monkeypatch, capsys):
         return type("Result", (), {"labels": scan.with_data(data.astype(np.int16))})
 
     monkeypatch.setattr(bench, "segment", segment)
-    words = ["resolution", str(tmp_path), "--what", "resolution", "--out", str(tmp_path / "out")]
-    monkeypatch.setattr(sys, "argv", words)
-    assert bench.main() == 0
+    words = (tmp_path, "--out", tmp_path / "out", "--what")
+    assert called(monkeypatch, bench, *words, "resolution") == 0
     assert len(asked) == 10 and "Resolution, 1 scan(s)" in capsys.readouterr().out
     found = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert found[0]["dice"] > 0.9 and min(row["dice"] for row in found) < found[0]["dice"]
     (tmp_path / "out" / "rows.json").write_text(json.dumps(found[:4]))
-    assert bench.main() == 0
+    assert called(monkeypatch, bench, *words, "resolution") == 0
     assert len(asked) == 16
     assert (tmp_path / "out" / "figure.png").stat().st_size > 1000
-    monkeypatch.setattr(sys, "argv", [*words[:2], "--what", "contrast", *words[4:]])
     write_volume(tmp_path / "1_t1.nii.gz", bench.with_contrast(scan_of(labels), "inverted", -1, MEDIANS))
-    assert bench.main() == 2
+    assert called(monkeypatch, bench, *words, "contrast") == 2
     assert "give T1 scans" in capsys.readouterr().err

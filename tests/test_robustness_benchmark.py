@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -14,7 +13,7 @@ from napari_synthseg.io import write_labels, write_volume
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine
 from napari_synthseg.networks.unet import Denoiser, UNet3d
 from napari_synthseg.volume import Volume
-from tests.test_benchmarks import script
+from tests.test_benchmarks import called, script
 
 LABELS = (0, 2, 3, 17, 41, 42, 53)
 bench = script("robustness")
@@ -123,15 +122,12 @@ def test_a_comparison_goes_on_where_it_stopped(tmp_path, monkeypatch, capsys) ->
 
     monkeypatch.setattr(bench, "segmenters", segmenters)
     monkeypatch.setattr(bench, "load_model", lambda name: None)
-    words = ["robustness", str(tmp_path), "--robust", "x", "--out", str(tmp_path / "out"), "--kinds"]
-    monkeypatch.setattr(sys, "argv", [*words, "noise"])
-    assert bench.main() == 0
+    words = (tmp_path, "--robust", "x", "--out", tmp_path / "out", "--kinds", "noise")
+    assert called(monkeypatch, bench, *words) == 0
     kept = json.loads((tmp_path / "out" / "rows.json").read_text())
     assert len(kept) == 2 * (1 + len(bench.LEVELS["noise"])) and {row["dice"] for row in kept} == {0.0, 1.0}
     assert "| noise | 10 | 1.000 | 0.000 |" in (tmp_path / "out" / "table.md").read_text()
     asked.clear()
-    monkeypatch.setattr(sys, "argv", [*words, "noise", "contrast"])
-    assert bench.main() == 0
+    assert called(monkeypatch, bench, *words, "contrast") == 0
     assert len(asked) == 2 * 3
-    monkeypatch.setattr(sys, "argv", ["robustness", str(tmp_path / "out"), "--robust", "x"])
-    assert bench.main() == 2 and "no scan" in capsys.readouterr().err
+    assert called(monkeypatch, bench, tmp_path / "out", "--robust", "x") == 2 and "no scan" in capsys.readouterr().err

@@ -60,19 +60,6 @@ def test_a_link_to_nowhere_in_a_folder_is_a_failed_scan(scan, tmp_path, caplog):
     assert "datalad get" in report.entries[0].reason and "b.nii.gz" in caplog.text
 
 
-def test_labels_lie_in_the_space_that_the_scan_names(scan, tmp_path):
-    image = nib.load(scan)
-    image.set_sform(image.affine, 4)
-    image.set_qform(image.affine, 4)
-    nib.save(image, tmp_path / "mni.nii.gz")
-    options = SegmentOptions(posteriors=True)
-    segment(tmp_path / "mni.nii.gz", tmp_path / "out", options)
-    for name in ("mni_dseg.nii.gz", "mni_probseg.nii.gz"):
-        header = nib.load(tmp_path / "out" / name).header
-        assert (int(header["sform_code"]), int(header["qform_code"])) == (4, 4)
-    assert nib.load(tmp_path / "out" / "mni_dseg.nii.gz").header["intent_code"] == 1002
-
-
 def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatch):
     """So that a batch does not make them again."""
     monkeypatch.setattr("napari_synthseg.inference.state.load", lambda options: FakeLocateRefine())

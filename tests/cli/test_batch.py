@@ -59,21 +59,6 @@ def test_wrong_inputs_are_one_sentence(scans, tmp_path, capsys, monkeypatch, wor
     assert not (tmp_path / "out").exists() and {one.name for one in tmp_path.iterdir()} == {"in", "empty", "foreign"}
 
 
-@pytest.mark.parametrize(
-    ("words", "sentence"),
-    [
-        (["--jobs", "0"], "jobs must be at least 1"),
-        (["--part", "3"], "is not k/n"),
-        (["--scheduler", "tcp://x:1", "--slurm"], "Choose one"),
-    ],
-)
-def test_wrong_options_are_said_as_in_every_command(scans, tmp_path, capsys, words, sentence):
-    with pytest.raises(SystemExit) as end:
-        typed(scans, "-o", tmp_path / "out", *words)
-    assert end.value.code == cli.BAD_INPUT
-    assert sentence in " ".join(capsys.readouterr().err.split()) and not (tmp_path / "out").exists()
-
-
 def test_a_log_has_a_line_now_and_then(monkeypatch, capsys):
     monkeypatch.setattr(command, "EVERY", 0.0)
 

@@ -15,7 +15,7 @@ from napari_synthseg import __version__, cli
 from napari_synthseg.cli.segment import translate
 from napari_synthseg.cli.terminal import Command, put, say
 from napari_synthseg.errors import InputError
-from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
+from napari_synthseg.io import read_labels, write_labels, write_volume
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.volume import Volume
 from tests.conftest import full_disk
@@ -331,6 +331,9 @@ REFUSED = {
     "segment SCAN -o": "--threads 0|--grid 3mm|--model nothing|--device abacus",
     "synthesize MAP -o": "--device abacus|--shape 0 9 9|--prior class_means=1,2|--prior std=a",
     "degrade SCAN -o": "--prior skull_strip=1|--device abacus|-n 0",
+    "batch SCAN -o": "--jobs 0|--part 3",
+    "synthesize-shapes -o": "--preset synthseg|--prior objects=a|--prior mean=0,255|--device abacus|--record no.json|"
+    "-n 0|--side 9",
     "train synthseg --label-maps MAPS --out": "--steps -1|--threads 0|--locate-fraction 2|--device abacus",
 }
 
@@ -358,38 +361,6 @@ def test_evaluate_prints_a_table_and_writes_json(label_map, tmp_path, capsys):
     assert cli.main(["evaluate", str(label_map), str(label_map), "--json", str(figures)]) == cli.DONE
     assert "mean of 1 scan" in capsys.readouterr().out
     assert json.loads(figures.read_text())["structures"]["2"]["dice"] == 1
-
-
-def test_synthesize_replaces_nothing_unless_asked(label_map, tmp_path, capsys):
-    words = ["synthesize", str(label_map), "-o", str(tmp_path / "out"), "-n", "2", "--preset", "no-bias"]
-    assert cli.main([*words, "--seed", "1"]) == cli.DONE
-    before = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert cli.main([*words, "--seed", "0"]) == cli.BAD_INPUT
-    assert "truth_labels_0001_image.nii.gz is there already" in capsys.readouterr().err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
-    assert cli.main([*words, "--seed", "0", "--overwrite"]) == cli.DONE
-    assert len(list((tmp_path / "out").glob("*_image.nii.gz"))) == 3
-
-
-def test_synthesize_takes_class_priors(label_map, tmp_path):
-    priors = tmp_path / "t1.json"
-    given = {"class_means": [[40.0, 0.0]] * 48, "class_stds": [[0.0, 0.0]] * 48}
-    priors.write_text(json.dumps({"preset": "synthseg-rc", "steps": {"contrast": given}}))
-    words = [str(label_map), "-o", str(tmp_path / "out"), "--priors", str(priors)]
-    assert cli.main(["synthesize", *words]) == cli.DONE
-    record = json.loads((tmp_path / "out" / "truth_labels_0000_record.json").read_text())
-    drawn = record["steps"]["contrast"]
-    assert drawn["contrast"] == "given" and set(drawn["means"]) == {40}
-
-
-def test_degrade_is_seeded_and_writes_records(scan, tmp_path, capsys):
-    for folder in ("a", "b"):
-        words = [str(scan), "-o", str(tmp_path / folder), "-n", "2", "--seed", "3", "--prior", "noise_std=0,1"]
-        assert cli.main(["degrade", *words]) == cli.DONE
-    first, second, again, _ = (read_volume(path) for path in capsys.readouterr().out.split())
-    assert np.array_equal(first.data, again.data) and not np.array_equal(first.data, second.data)
-    assert np.allclose(first.affine, GRID) and first.shape == (40, 36, 24)
-    assert json.loads((tmp_path / "a" / "scan_0004_record.json").read_text())["steps"]["acquisition"]["noise_std"] <= 1
 
 
 def test_presets_are_listed_and_shown(capsys):

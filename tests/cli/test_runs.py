@@ -19,11 +19,9 @@ from tests.training.builders import small_heads
 
 
 @pytest.fixture
-def words(tmp_path, monkeypatch) -> list[str]:
+def words(home, tmp_path, monkeypatch) -> list[str]:
     """A training of seconds, as it is typed."""
     small_heads(monkeypatch)
-    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
     save(tmp_path / "maps.npz", [prepare(boxes(side=24), name=f"map{i}") for i in range(2)])
     given = f"--label-maps {tmp_path / 'maps.npz'} --preset paper --crop 32 --features 2 --steps 3 --hold-out map1"
     return ["train", "synthseg", *given.split(), "--device", "cpu", "--name", "mine", "--out"]
@@ -107,10 +105,8 @@ RESUMED = {
 
 
 @pytest.fixture
-def taken(tmp_path, monkeypatch) -> list:
+def taken(home, monkeypatch) -> list:
     """The options of trainings that are not done, but only begun."""
-    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
     found: list = []
 
     def begin(entry, options):

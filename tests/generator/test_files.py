@@ -10,7 +10,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from napari_synthseg import cli
+from napari_synthseg import cli, io
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.degradation import degrade
 from napari_synthseg.generator.files import (
@@ -19,15 +19,17 @@ from napari_synthseg.generator.files import (
     SynthesizeShapesOptions,
     command_line,
     degrade_files,
+    free_stem,
     python_code,
+    save_sample,
 )
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import STILL, changed, degradation, differences, preset
-from napari_synthseg.generator.sample import label_map_files, picked, synthesize
+from napari_synthseg.generator.sample import Synthesized, label_map_files, picked, synthesize
 from napari_synthseg.io import read_labels, read_volume, write_labels, write_volume
 from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
-from tests.generator.builders import boxes
+from tests.generator.builders import boxes, record
 
 CLASSES = 48
 CHOICES = [
@@ -114,6 +116,7 @@ def test_a_degradation_can_be_repeated(tmp_path, capsys, prior) -> None:
     write_volume(scan, Volume(np.random.default_rng(0).random((20, 16, 12), np.float32), np.diag([2.0, 2, 3, 1])))
     options, priors = DegradeOptions(prior, 4), changed(degradation(), prior)
     assert run_command(command_line(scan, tmp_path / "shell", options, 2)) == cli.DONE
+    assert capsys.readouterr().out.splitlines() == [str(path) for path in sorted((tmp_path / "shell").glob("*image*"))]
     exec(python_code(scan, tmp_path / "python", options, 2), {})
     made = {seed: degrade(read_volume(scan), priors.sample(seed=seed)) for seed in (4, 5)}
     expected = {f"my scan_{seed:04d}_image.nii.gz": one for seed, one in made.items()}
@@ -171,14 +174,6 @@ def test_a_link_to_nowhere_is_not_left_out(scans, tmp_path) -> None:
     assert len(list((tmp_path / "out").glob("*_image.nii.gz"))) == 2
 
 
-def test_degraded_scans_lie_in_the_space_that_the_scan_names(scans, tmp_path) -> None:
-    image = nib.load(scans / "one.nii.gz")
-    image.set_sform(image.affine, 4)
-    nib.save(image, tmp_path / "mni.nii.gz")
-    (path,) = run(degrade_files([tmp_path / "mni.nii.gz"], tmp_path / "out"))
-    assert int(nib.load(path).header["sform_code"]) == 4
-
-
 def test_nothing_is_replaced_unless_asked(scans, tmp_path) -> None:
     out = tmp_path / "out"
     run(degrade_files([scans], out, DegradeOptions(seed=1)))
@@ -212,3 +207,61 @@ def test_what_cannot_be_leaves_nothing(scans, tmp_path, inputs, options, count, 
     with pytest.raises(InputError, match=what):
         run(degrade_files([tmp_path / i for i in inputs], tmp_path / "out", DegradeOptions(**options), count))
     assert not (tmp_path / "out").exists()
+
+
+# One sample: complete, or not there at all
+
+
+def sample(labels: bool = True) -> Synthesized:
+    grid = np.diag([1.0, 1, 2, 1])
+    image = Volume(np.random.default_rng(0).random((4, 5, 6), np.float32), grid)
+    return Synthesized(image, Volume(np.full((4, 5, 6), 17, np.int32), grid) if labels else None, record())  # type: ignore[arg-type]
+
+
+def test_image_labels_and_record(tmp_path) -> None:
+    path = save_sample(tmp_path / "new", "one", sample(), {"seed": 3})
+    assert {p.name for p in path.parent.iterdir()} == {
+        "one_image.nii.gz", "one_labels.nii.gz", "one_labels.tsv", "one_record.json"}  # fmt: skip
+    assert np.array_equal(read_volume(path).data, sample().image.data)
+    assert (read_labels(tmp_path / "new" / "one_labels.nii.gz").data == 17).all()
+    text = json.loads((tmp_path / "new" / "one_record.json").read_text())
+    assert text["seed"] == 3 and Record.from_dict(text) == record()
+
+
+def test_a_sample_without_labels(tmp_path) -> None:
+    save_sample(tmp_path, "one", sample(labels=False))
+    assert {p.name for p in tmp_path.iterdir()} == {"one_image.nii.gz", "one_record.json"}
+
+
+def test_labels_of_an_earlier_sample_do_not_stay_beside_an_image_that_has_none(tmp_path) -> None:
+    save_sample(tmp_path, "one", sample())
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    with pytest.raises(InputError, match="belongs to an earlier sample"):
+        save_sample(tmp_path, "one", sample(labels=False))
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_free_stem_is_of_no_sample_that_is_there(tmp_path) -> None:
+    assert free_stem(tmp_path / "none yet", "one") == "one"
+    for expected in ("one", "one_2", "one_3"):
+        assert free_stem(tmp_path, "one") == expected
+        save_sample(tmp_path, expected, sample(labels=False))
+
+
+def test_a_failure_leaves_what_was_there(tmp_path, monkeypatch) -> None:
+    save_sample(tmp_path, "one", sample())
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(io, "write_labels", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_sample(tmp_path, "one", sample(), {"seed": 9})
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def test_a_place_that_is_no_folder(tmp_path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file"):
+        save_sample(tmp_path / "file", "one", sample())

@@ -5,32 +5,25 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.fields import Info, fields_of
 from napari_synthseg.generator import presets
-from napari_synthseg.generator.head import HeadState, full_grid
 from napari_synthseg.generator.model import GenerativeModel, Record
 from napari_synthseg.generator.presets import (
     PRESETS,
     SHAPE_PRESETS,
     changed,
     degradation,
-    describe_preset,
     differences,
     load_priors,
     preset,
     shape_preset,
     write_priors,
 )
-from napari_synthseg.generator.sample import apply
-from napari_synthseg.generator.step import STEPS, Drawing, Params, Rng, Step, cell
 from tests.generator.builders import PAPER, record, small_map
 
 MODELS = {"paper": PAPER, "degradation": degradation(), "shapes": shape_preset("both"),
@@ -317,51 +310,3 @@ def test_files_that_hold_no_priors_are_refused(tmp_path, text: str | None, messa
         path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_priors(path)
-
-
-# A step that is added
-
-
-@pytest.fixture
-def ghost() -> Iterator[type[Step]]:
-    """A step in one class: a second, fainter head beside the first."""
-
-    @dataclass(frozen=True)
-    class Ghost(Step):
-        """Add a shifted copy, as moving heads leave it."""
-
-        name: ClassVar[str] = "ghost"
-        title: ClassVar[str] = "Ghosting"
-        place: ClassVar[float] = 65
-        columns: ClassVar = {"ghost": ("Strength of the shifted copy.", cell("strength", 2))}
-
-        ghost_strength: Annotated[tuple[float, float], Info(low=0, high=1, step=0.05)] = (0.0, 0.0)
-        """Strength of the shifted copy."""
-
-        def sample(self, rng: Rng, drawing: Drawing) -> Params:
-            return {"strength": rng(*self.ghost_strength), "rows": 1 + rng.choice(9)}
-
-        @staticmethod
-        def apply(head: HeadState, *, strength: float, rows: int) -> None:
-            head.image = head.image + strength * head.image.roll(rows, 1)
-
-    yield Ghost
-    del STEPS["ghost"]
-
-
-def test_a_step_in_one_class_is_everywhere(ghost: type[Step], tmp_path) -> None:
-    plain, m = PAPER.sample(small_map(), 3), small_map()
-    model = preset("synthseg").with_values(ghost_strength=(0.4, 0.6))
-    drawn = model.sample(m, 3)
-    assert {name: params for name, params in drawn.steps.items() if name != "ghost"} == plain.steps  # own stream
-    assert list(drawn.steps).index("gamma") < list(drawn.steps).index("ghost") < list(drawn.steps).index("acquisition")
-    assert 0.4 <= drawn.summary()["ghost"] <= 0.6 and "ghost" in model.columns()  # table
-    (group,) = (g for g in model.groups() if g.title == "Ghosting")  # form
-    assert [f.name for f in group.fields] == [f.name for f in fields_of(ghost)] == ["ghost_strength"]
-    assert "ghost_strength=0,0" in describe_preset("synthseg")  # presets
-    assert differences(model, preset("synthseg")) == ["ghost_strength=0.4,0.6"]  # command line
-    write_priors(tmp_path / "my.json", "synthseg", model)
-    assert load_priors(tmp_path / "my.json") == model  # JSON
-    assert Record.from_dict(json.loads(json.dumps(drawn.to_dict()))) == drawn
-    with_, without = (apply(r, m, full_grid(m)).image for r in (drawn, plain))
-    assert with_.mean() > 1.2 * without.mean()

@@ -9,11 +9,11 @@ import pytest
 
 from benchmarks.phantom import head_phantom
 from napari_synthseg import anatomy, cli
-from napari_synthseg.generator.presets import load_priors, preset, write_priors
-from napari_synthseg.inference.class_priors import class_gaussians, combined, estimate_priors, fit
+from napari_synthseg.generator.presets import load_priors, preset
+from napari_synthseg.generator.sample import prepared, replay
+from napari_synthseg.inference.class_priors import class_gaussians, combined, fit
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.io import write_volume
-from napari_synthseg.jobs import run
 from napari_synthseg.volume import Volume
 from tests.inference.fakes import GREY, FakeLocateRefine, ball_scan
 
@@ -67,13 +67,13 @@ def test_classes_vary_from_scan_to_scan_and_slices_are_the_scans() -> None:
     assert combined([{5: (1.0, 1.0)}], [np.ones(3)])["acquisition"].slice_direction is None
 
 
-def test_the_file_draws_scans_of_that_contrast(scans, tmp_path) -> None:
-    model = run(estimate_priors(sorted(scans.iterdir())))
-    write_priors(tmp_path / "my.json", "synthseg-rc", model)
-    again = load_priors(tmp_path / "my.json")
-    assert again == model != preset("synthseg-rc")
-    from napari_synthseg.generator.sample import prepared, replay
-
+def test_the_command_writes_a_file_that_draws_scans_of_that_contrast(scans, tmp_path, capsys) -> None:
+    path = tmp_path / "my.json"
+    assert cli.main(["priors", str(scans), "-o", str(path)]) == cli.DONE
+    assert "classes" in capsys.readouterr().out
+    assert json.loads(path.read_text())["preset"] == "synthseg-rc"
+    again = load_priors(path, ["slice_spacing_mm=4,4"])
+    assert again != preset("synthseg-rc") and again["acquisition"].slice_spacing_mm == (4, 4)
     ready, affine = prepared(head_phantom(spacing=4.0))
     record = again.with_values(gamma_variance=0.0).sample(ready, 3)
     drawn = record["contrast"]
@@ -81,11 +81,3 @@ def test_the_file_draws_scans_of_that_contrast(scans, tmp_path) -> None:
     means = [drawn["means"][ready.values.index(v)] for v in (2, 3, 4)]
     assert means[0] > means[1] > means[2]
     assert replay(record, ready, affine).image.data.std() > 0
-
-
-def test_the_command_writes_priors_that_synthesize_takes(scans, tmp_path, capsys) -> None:
-    path = tmp_path / "my.json"
-    assert cli.main(["priors", str(scans), "-o", str(path)]) == cli.DONE
-    assert "classes" in capsys.readouterr().out
-    assert json.loads(path.read_text())["preset"] == "synthseg-rc"
-    assert load_priors(path, ["slice_spacing_mm=4,4"])["acquisition"].slice_spacing_mm == (4, 4)

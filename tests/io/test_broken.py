@@ -5,13 +5,20 @@ from __future__ import annotations
 import bz2
 import gzip
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from napari_synthseg.errors import InputError, printable
-from napari_synthseg.io import checks, read_volume, write_volume
+from napari_synthseg.io import checks, read_scans, read_volume, write_exactly, write_volume
 from napari_synthseg.volume import Volume
+from tests.conftest import examples
 from tests.io.builders import AFFINE, image_data
 from tests.io.corpus import bomb
 
@@ -27,10 +34,6 @@ def refusal(path) -> str:
     return message
 
 
-def test_missing(tmp_path):
-    assert "does not exist" in refusal(tmp_path / "none.nii.gz")
-
-
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "scan.nii.gz")
@@ -44,13 +47,14 @@ def test_a_device_that_never_ends(tmp_path, ending):
     assert "device" in refusal(tmp_path / f"scan{ending}")
 
 
-def test_a_link_to_itself(tmp_path):
-    (tmp_path / "scan.nii").symlink_to("scan.nii")
-    assert "does not exist" in refusal(tmp_path / "scan.nii")
+@pytest.mark.parametrize(("to", "says"), [("scan.nii", "does not exist"), (".git/annex/objects/y", "datalad get")])
+def test_a_link_to_itself_or_to_nowhere(tmp_path, to, says):
+    (tmp_path / "scan.nii").symlink_to(to)
+    assert says in refusal(tmp_path / "scan.nii")
 
 
-@pytest.mark.parametrize("name", ["x" * 300 + ".nii", "/".join(["y" * 200] * 30) + ".nii", "a\0b.nii"])
-def test_names_that_no_file_can_have(tmp_path, name):
+@pytest.mark.parametrize("name", ["no.nii", "x" * 300 + ".nii", "/".join(["y" * 200] * 30) + ".nii", "a\0b.nii"])
+def test_names_that_no_file_has_or_can_have(tmp_path, name):
     assert "does not exist" in refusal(tmp_path / name)
 
 
@@ -63,12 +67,8 @@ def test_names_of_any_letters(tmp_path, name):
 @pytest.mark.parametrize("name", ["a.txt", "a.nii.bz2", "noending"])
 def test_unknown_ending(tmp_path, name):
     (tmp_path / name).write_text("x")
-    assert "no known ending" in refusal(tmp_path / name)
-
-
-def test_a_link_to_nowhere(tmp_path):
-    (tmp_path / "a.nii.gz").symlink_to(".git/annex/objects/x/y.nii.gz")
-    assert "datalad get" in refusal(tmp_path / "a.nii.gz")
+    said = refusal(tmp_path / name)
+    assert "no known ending" in said and "no DICOM, FreeSurfer, NIfTI or NRRD" in said
 
 
 def test_a_small_file_that_claims_more_voxels_than_there_is_memory(tmp_path, monkeypatch):
@@ -112,3 +112,48 @@ def test_a_packed_file_is_unpacked_no_further_than_its_header_says(tmp_path, end
     monkeypatch.setattr(checks, "unpacked", lambda *words, whole=checks.unpacked: seen.append(whole(*words)) or seen[0])
     np.testing.assert_array_equal(read_volume(path).data, image_data(np.int16))
     assert len(seen[0]) < 1 << 19
+
+
+# Whatever happens to the bytes of a header
+
+
+FORMATS = {".nii": 352, ".mgh": 90, ".nrrd": 400}
+
+
+def changed_file(folder: Path, ending: str, changes: list[tuple[float, int]]) -> Path:
+    path = folder / f"a{ending}"
+    write_volume(path, Volume(image_data(np.int16), AFFINE))
+    raw = bytearray(path.read_bytes())
+    for place, value in changes:
+        raw[int(place * min(FORMATS[ending], len(raw)))] = value
+    path.write_bytes(bytes(raw))
+    return path
+
+
+@contextmanager
+def refused_in_one_sentence(path: Path) -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            yield
+        except InputError as error:
+            assert str(error).startswith(str(path)) and str(error).endswith(".") and "\n" not in str(error)
+
+
+@pytest.mark.parametrize("ending", FORMATS)
+@given(changes=st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), min_size=1, max_size=6))
+@settings(max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_changed_bytes(tmp_path, ending, changes):
+    """What opens in a viewer can be saved."""
+    path = changed_file(tmp_path, ending, changes)
+    with refused_in_one_sentence(path):
+        v = read_volume(path)
+        assert v.data.ndim == 3 and np.isfinite(v.data).all() and np.isfinite(v.affine).all()
+        assert (v.spacing > 0).all()
+    with refused_in_one_sentence(path):
+        (scan,) = read_scans(path)
+        data = scan.data if isinstance(scan.data, np.ndarray) else scan.data.volume(0)
+        assert data.ndim in (3, 4) and np.isfinite(scan.affine).all()
+        assert scan.step is None or scan.step > 0
+        write_exactly(path, data, scan.affine, step=scan.step, header=scan.header)
+        assert np.abs(read_scans(path)[0].affine - scan.affine).max() < 1e-3

@@ -23,8 +23,11 @@ from napari_synthseg.io import (
     write_volume,
 )
 from napari_synthseg.io.formats.nifti import NIfTI
+from napari_synthseg.io.labels import read_label_names
 from napari_synthseg.volume import Volume
 from tests.io.builders import AFFINE, image_data
+
+SHEARED = AFFINE + 0.3 * np.outer(np.eye(4)[0], np.eye(4)[1])
 
 
 def labels(values=(0, 17, 53), dtype=np.int32) -> Volume:
@@ -40,19 +43,9 @@ def test_both_forms_say_the_same(tmp_path):
 
 
 def test_a_sheared_grid_has_no_qform(tmp_path):
-    affine = AFFINE.copy()
-    affine[0, 1] = 0.3
-    write_volume(tmp_path / "a.nii", Volume(image_data(), affine))
+    write_volume(tmp_path / "a.nii", Volume(image_data(), SHEARED))
     assert int(nib.load(tmp_path / "a.nii").header["qform_code"]) == 0
-    assert np.allclose(read_volume(tmp_path / "a.nii").affine, affine)
-
-
-def test_a_sheared_grid_does_not_fit_mgh(tmp_path):
-    affine = AFFINE.copy()
-    affine[0, 1] = 0.3
-    with pytest.raises(InputError, match="sheared"):
-        write_volume(tmp_path / "a.mgz", Volume(image_data(), affine))
-    assert list(tmp_path.iterdir()) == []
+    assert np.allclose(read_volume(tmp_path / "a.nii").affine, SHEARED)
 
 
 def test_an_mgh_file_whose_axes_are_askew_is_given_back_as_it_was(tmp_path):
@@ -76,26 +69,28 @@ def test_a_chosen_type_is_rounded_to(tmp_path):
     assert np.array_equal(read_volume(tmp_path / "a.nii").data, image_data(np.int16) + 1)
 
 
-def test_values_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(InputError, match=r"a\.nii was not written"):
-        write_volume(tmp_path / "a.nii", Volume(image_data() * 10, AFFINE), dtype=np.uint8)
+@pytest.mark.parametrize(
+    ("write", "name", "says"),
+    [
+        (lambda path: write_volume(path, Volume(image_data(), SHEARED)), "a.mgz", "sheared"),
+        (lambda path: write_volume(path, Volume(image_data() * 10, AFFINE), dtype=np.uint8), "a.nii", "a.nii was not"),
+        (lambda path: write_volume(path, Volume(image_data(), AFFINE)), "a.png", "must end with one of"),
+        (lambda path: write_exactly(path, image_data(complex), AFFINE), "a.nii", "complex"),
+        (lambda path: write_labels(path, labels((0, -1), np.float32)), "a.nii", "negative"),
+        (lambda path: write_labels(path, labels((0, 0.5), np.float32)), "a.nii", "whole"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path, write, name, says):
+    with pytest.raises(InputError, match=says):
+        write(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_folders_are_made(tmp_path):
+def test_folders_are_made_where_they_can_be(tmp_path):
     write_volume(tmp_path / "b" / "c" / "a.nii", Volume(image_data(), AFFINE))
     assert (tmp_path / "b" / "c" / "a.nii").is_file()
-
-
-def test_an_unknown_ending_is_refused(tmp_path):
-    with pytest.raises(InputError, match="must end with one of"):
-        write_volume(tmp_path / "a.png", Volume(image_data(), AFFINE))
-
-
-def test_a_place_that_cannot_be_written(tmp_path):
-    (tmp_path / "file").touch()
     with pytest.raises(InputError, match="cannot be written"):
-        write_volume(tmp_path / "file" / "a.nii", Volume(image_data(), AFFINE))
+        write_volume(tmp_path / "b" / "c" / "a.nii" / "a.nii", Volume(image_data(), AFFINE))
 
 
 def test_an_error_of_another_file_is_not_said_of_the_one_that_is_written(tmp_path):
@@ -161,13 +156,6 @@ def test_every_known_label_has_its_row(tmp_path):
     assert len((tmp_path / "a.tsv").read_text().splitlines()) == len(anatomy.table())
 
 
-@pytest.mark.parametrize(("values", "text"), [((0, -1), "negative"), ((0, 0.5), "whole")])
-def test_what_is_no_label(tmp_path, values, text):
-    with pytest.raises(InputError, match=text):
-        write_labels(tmp_path / "a.nii", labels(values, np.float32))
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_names_and_colours_of_ones_own(tmp_path):
     names = {17: LabelName("My\tarea", (1, 2, 255))}
     write_labels(tmp_path / "a.nii.gz", labels(), names=names)
@@ -210,12 +198,6 @@ def test_whole_numbers_of_64_bits_stay(tmp_path):
     assert np.array_equal(read_scans(tmp_path / "a.nii")[0].data, data)
 
 
-def test_complex_numbers_are_refused(tmp_path):
-    with pytest.raises(InputError, match="complex"):
-        write_exactly(tmp_path / "a.nii", image_data(complex), AFFINE)
-    assert list(tmp_path.iterdir()) == []
-
-
 @pytest.mark.parametrize("ending", [".nii", ".mgz"])
 def test_a_file_written_with_its_header_has_the_same_affine_to_the_bit(tmp_path, ending):
     turn = nib.eulerangles.euler2mat(0.1, -0.2, 0.15)
@@ -253,3 +235,47 @@ def test_labels_on_the_grid_of_a_scan_keep_its_space_but_not_its_display_range(t
     write_labels(tmp_path / "b.nii", Volume(image_data(np.uint8), scan.affine), header=scan.header)
     header = nib.load(tmp_path / "b.nii").header
     assert (int(header["sform_code"]), float(header["cal_max"])) == (4, 0)
+
+
+# Names of labels from the files of other programs
+
+
+FORMS = {
+    "plain.txt": "# MMWHS\n0 background\n500 left ventricle\n205, myocardium\n",
+    "freesurfer.txt": "#No. Name R G B A\n0 Unknown 0 0 0 0\n500 left-ventricle 10 20 30 0\n205 myocardium 1 2 3 0\n",
+    "snap.label": '# ITK-SNAP\n0 0 0 0 0 0 0 "Clear Label"\n500 10 20 30 1 1 1 "left ventricle"\n'
+    '205 1 2 3 0.5 1 1 "myocardium"\n',
+    "bids.tsv": "index\tname\tcolor\n500\tleft ventricle\t#0a141e\n205\tmyocardium\t#010203\n",
+    "a.json": '{"500": "left ventricle", "205": "myocardium"}',
+    "dataset.json": '{"name": "x", "labels": {"background": 0, "left ventricle": 500, "myocardium": 205}}',
+    "decathlon.json": '{"labels": {"0": "background", "500": "left ventricle", "205": "myocardium"}}',
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_names_are_read(name, tmp_path) -> None:
+    path = tmp_path / name
+    path.write_text(FORMS[name])
+    found = read_label_names(path)
+    assert {v: n.name.replace("-", " ") for v, n in found.items()} == {205: "myocardium", 500: "left ventricle"}
+    colored = name in ("freesurfer.txt", "snap.label", "bids.tsv")
+    assert found[500].color == ((10, 20, 30) if colored else None)
+    assert isinstance(found[205], LabelName)
+
+
+@pytest.mark.parametrize("text, words", [("hello\n", "names no label"), ("", "names no label")])
+def test_files_without_names_are_refused(text, words, tmp_path) -> None:
+    path = tmp_path / "names.txt"
+    path.write_text(text)
+    with pytest.raises(InputError, match=words):
+        read_label_names(path)
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "{broken"])
+def test_broken_json_is_one_sentence(text, tmp_path) -> None:
+    path = tmp_path / "names.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match="names.json"):
+        read_label_names(path)
+    with pytest.raises(InputError, match="cannot be read"):
+        read_label_names(tmp_path / "missing.txt")

@@ -10,7 +10,7 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine, as_channels, one_hot
 from napari_synthseg.networks.locate_refine import LocateRefine, located
 from napari_synthseg.networks.registry import build
-from napari_synthseg.networks.unet import Denoiser, UNet3d
+from napari_synthseg.networks.unet import Denoiser, Level, UNet3d
 
 
 def test_the_papers_denoiser_and_the_codes() -> None:
@@ -156,3 +156,29 @@ def test_it_is_built_from_its_card() -> None:
     model = build(card)
     assert isinstance(model, RobustLocateRefine) and isinstance(model, LocateRefine)
     model.load_state_dict(small(RobustLocateRefine).state_dict())
+
+
+# The U-Net
+
+
+def test_the_published_sizes() -> None:
+    assert sum(p.numel() for p in UNet3d(32).parameters()) + _buffers(UNet3d(32)) == 13_242_824
+    assert sum(p.numel() for p in UNet3d(33).parameters()) + _buffers(UNet3d(33)) == 13_242_849
+
+
+def _buffers(model: torch.nn.Module) -> int:
+    return sum(b.numel() for name, b in model.named_buffers() if "running" in name)
+
+
+def test_entering_and_leaving_make_the_whole() -> None:
+    torch.manual_seed(0)
+    model = UNet3d(5, 4, 3).eval()
+    image = torch.rand(1, 1, 8, 12, 8)
+    skip, half = model.enter(image)
+    assert skip.shape == (1, 4, 8, 12, 8) and half.shape == (1, 4, 4, 6, 4)
+    torch.testing.assert_close(model.leave(skip, model.deep(half)).softmax(1), model(image))
+
+
+def test_levels_know_how_far_they_reach() -> None:
+    assert Level(1, 2).reach == 2
+    assert Level(1, 2, kernel=5, convolutions=1).reach == 2

@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from PIL import ExifTags, Image
+from PIL import Image
 
 from napari_synthseg import cli
 from napari_synthseg.jobs import Stopped, run
@@ -70,17 +70,6 @@ def test_a_perfect_model_scores_1_and_an_empty_answer_0(tmp_path):
     session = always(square())
     assert [row["dsc"] for row in evaluate(path, session=session)] == [1.0] * 5 and session.open
     assert [row["dsc"] for row in evaluate(path, session=always(np.zeros(SHAPE, bool)))] == [0.0] * 5
-
-
-def test_pictures_are_seen_as_people_see_them(tmp_path):
-    manifest = write_manifest(tmp_path)
-    exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # stored lying on its side
-    stored = np.random.default_rng(0).integers(0, 255, SHAPE[::-1], np.uint8)
-    Image.fromarray(stored).save(tmp_path / "0.png", exif=exif)
-    session = always(square())
-    evaluate(manifest, session=session)
-    np.testing.assert_array_equal(session.images[0], np.rot90(stored, -1))
 
 
 def test_there_is_a_row_for_each_mask_and_setting_in_the_manifests_order(tmp_path):
@@ -222,14 +211,6 @@ def test_the_command_prints_a_table_and_writes_rows(tmp_path, model_file, capsys
     assert printed.startswith("modality") and f"{np.mean([r['dsc'] for r in rows[::5]]):.3f}" in printed
 
 
-def test_models_are_found_by_name(tmp_path, model_file, monkeypatch, capsys):
-    monkeypatch.setenv("NAPARI_SYNTHSEG_WEIGHTS", str(model_file.parent))
-    words = ["evaluate-prompts", str(write_manifest(tmp_path)), "--device", "cpu", "--model"]
-    assert cli.main([*words, "untrained"]) == cli.DONE
-    assert cli.main([*words, "vit_h"]) == cli.BAD_INPUT
-    assert "sam_vit_h" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize(
     "words",
     [["--draws", "0"], ["--threads", "0"], ["--sampling", "near"], ["--device", "abacus"], ["--model", "nothing.pt"]],
@@ -243,14 +224,6 @@ def test_options_that_cannot_be_are_refused(tmp_path, model_file, capsys, words)
     assert code == cli.BAD_INPUT
     assert words[1] in capsys.readouterr().err
     assert not out.exists()
-
-
-def test_a_bad_line_ends_the_command_with_a_sentence(tmp_path, model_file, capsys):
-    path = write_manifest(tmp_path)
-    (tmp_path / "0.png").unlink()
-    assert cli.main(["evaluate-prompts", str(path), "--model", str(model_file)]) == cli.BAD_INPUT
-    printed = capsys.readouterr().err
-    assert "line 2 of manifest.csv" in printed and "0.png does not exist" in printed and len(printed.splitlines()) == 1
 
 
 @pytest.mark.slow

@@ -121,27 +121,6 @@ def test_masks_of_every_kind_of_pixels(tmp_path, mode):
     assert np.array_equal(read_mask(read_manifest(path)[0]), square())
 
 
-@pytest.mark.parametrize(
-    ("mode", "ending", "shape", "kind"),
-    [
-        ("L", "png", SHAPE, np.uint8),
-        ("P", "png", (*SHAPE, 3), np.uint8),
-        ("LA", "png", SHAPE, np.uint8),
-        ("CMYK", "jpg", (*SHAPE, 3), np.uint8),
-        ("I;16", "png", SHAPE, np.uint16),
-        ("F", "tif", SHAPE, np.float32),
-    ],
-)
-def test_images_of_every_kind_of_pixels(tmp_path, mode, ending, shape, kind):
-    path = write_manifest(tmp_path)
-    values = np.random.default_rng(0).integers(0, 255, SHAPE)
-    image = Image.fromarray(values.astype(kind)) if mode in {"I;16", "F"} else None
-    (image or Image.fromarray(values.astype(np.uint8)).convert(mode)).save(tmp_path / f"0.{ending}")
-    rewrite(path, "0.png", f"0.{ending}")
-    read = read_image(read_manifest(path)[0])
-    assert read.shape == shape and read.dtype == kind
-
-
 @pytest.mark.parametrize("name", ["0.png", "0_0.png"])
 def test_a_picture_of_several_pages_is_refused(tmp_path, name):
     path = write_manifest(tmp_path)

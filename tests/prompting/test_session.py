@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_synthseg import prompting
 from napari_synthseg.errors import InputError
 from napari_synthseg.prompting import Prompts, Session
 from tests.prompting.small import slow_decoding, small_model
-from tests.shared_data import shared
 
 SHAPE = (40, 60)
 
@@ -230,19 +228,3 @@ def test_a_pixel_that_is_not_square_is_seen_as_it_is(session, monkeypatch):
 def test_an_unknown_device_is_refused():
     with pytest.raises(InputError, match="no device called"):
         Session(small_model(), device="abacus")
-
-
-@pytest.mark.slow
-def test_mobilesam_finds_the_nucleus_under_the_click():
-    from PIL import Image
-
-    folder = shared("data/prompts_dev")
-    image = np.array(Image.open(folder / "DSB2018_1023509cf8d4.image.png"))
-    truth = np.array(Image.open(folder / "DSB2018_1023509cf8d4.nucleus0.mask.png")) > 0
-    truth = truth if truth.ndim == 2 else truth[..., 0]
-    session = prompting.Session(shared("weights/mobile_sam.pt"))
-    session.set_image(image)
-    rows, columns = np.nonzero(truth)
-    session.add_box((rows.min(), columns.min(), rows.max(), columns.max()))
-    mask = session.predict()
-    assert 2 * (mask & truth).sum() / (mask.sum() + truth.sum()) > 0.85

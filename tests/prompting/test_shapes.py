@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.prompting import Prompts, Session
+from napari_synthseg.prompting import Planes, Prompts, Session
 from napari_synthseg.prompting.prompts import (
     ALONG,
     AROUND,
     connected,
     deep_points,
     mask_prompts,
+    moved,
     points_along,
+    shape_evidence,
+    signed_distance,
     spread_points,
+    window_of,
     with_lasso,
     with_scribble,
 )
@@ -123,3 +128,96 @@ def test_a_session_takes_drawings_and_undoes_each_at_once():
     for draw, corners in ((session.add_lasso, RING[:2]), (session.add_scribble, []), (session.add_scribble, [(99, 0)])):
         with pytest.raises(InputError):
             draw(corners)
+
+
+# A shape moves as the image does
+
+
+def textured(shape: tuple[int, int], mask: np.ndarray, seed: int = 0) -> np.ndarray:
+    noise = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=shape), 2)
+    return (0.4 + 0.3 * mask + 0.5 * noise).astype(np.float32)
+
+
+@pytest.mark.parametrize(("shape", "radius", "shift"), [((60, 80), 8, 2), ((400, 500), 60, 8)])
+def test_a_mask_moves_with_the_image(shape, radius, shift) -> None:
+    first = disc(shape, shape[0] / 2, shape[1] / 2, radius)
+    second = np.roll(first, (shift, -shift), (0, 1))
+    before = textured(shape, first)
+    after = np.roll(before, (shift, -shift), (0, 1))
+    found = moved(first, before, after) > 0
+    score, copied = (2 * (one & second).sum() / (one.sum() + second.sum()) for one in (found, first))
+    assert score > 0.95 > 0.92 > copied
+
+
+def test_on_equal_slices_it_stays_and_distances_are_in_the_unit_of_the_pixels() -> None:
+    mask = disc((30, 40), 15, 20, 6)
+    image = textured((30, 40), mask)
+    np.testing.assert_allclose(moved(mask, image, image, (0.5, 2.0)), signed_distance(mask, (0.5, 2.0)), atol=0.1)
+
+
+@pytest.mark.parametrize("image", [np.full((30, 40), np.nan), np.zeros((30, 40))])
+def test_where_nothing_is_seen_the_mask_stays(image) -> None:
+    mask = disc((30, 40), 15, 20, 6)
+    assert ((moved(mask, image, image) > 0) == mask).all()
+    for odd in (np.zeros((30, 40), bool), np.ones((1, 40), bool), np.ones((2, 2), bool)):
+        still = np.zeros(odd.shape)
+        assert ((moved(odd, still, still) > 0) == odd).all()
+
+
+def test_evidence_grows_with_the_distance_in_steps_up_to_a_limit() -> None:
+    np.testing.assert_array_equal(shape_evidence(np.array([-50.0, -2.5, 0.0, 5.0, 50.0]), 2.5), [-8, -2, 0, 4, 8])
+
+
+# Slices of a volume, and their black and white
+
+
+@pytest.mark.parametrize(
+    ("axis", "shape", "pixel", "step"), [(0, (3, 4), (2, 3), 1), (1, (2, 4), (1, 3), 2), (2, (2, 3), (1, 2), 3)]
+)
+def test_a_slice_has_the_two_other_axes_in_their_order(axis, shape, pixel, step):
+    volume = np.arange(24).reshape(2, 3, 4)
+    planes = Planes(volume, axis, (1, 2, 3))
+    assert (planes.shape, planes.pixel, planes.step) == (shape, pixel, step)
+    assert len(planes) == volume.shape[axis]
+    np.testing.assert_array_equal(planes.image(1), volume.take(1, axis))
+    assert np.shares_memory(planes.image(1), volume)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_masks_of_slices_make_an_object(axis):
+    planes = Planes(np.zeros((2, 3, 4)), axis)
+    mask = np.ones(planes.shape, bool)
+    whole = planes.stack({1: mask})
+    assert whole.sum() == mask.sum() and whole.take(1, axis).all()
+
+
+def test_the_window_is_that_of_the_whole_volume():
+    volume = np.zeros((10, 50, 50), np.float32)
+    volume[7:] = np.linspace(0, 100, 50)
+    assert Planes(volume, 0).window == window_of(volume) == (0, 100)
+
+
+def test_slices_may_each_have_their_own_window():
+    volume = np.random.default_rng(0).random((3, 40, 50)) * np.array([1, 10, 100])[:, None, None]
+    planes = Planes(volume, 0, window="each")
+    assert planes.common_window is None
+    assert planes.window_at(1) == pytest.approx(tuple(np.percentile(volume[1], (0.5, 99.5))))
+    assert Planes(volume, 0, window=(1, 2)).window_at(1) == Planes(volume, 0, window=(1, 2)).common_window == (1, 2)
+    assert Planes((volume > 1).astype(np.uint8), 0, window="each").window_at(1) is None
+
+
+def test_bytes_have_no_window_and_what_is_not_finite_does_not_count():
+    assert window_of(np.zeros((2, 2, 2), np.uint8)) is None
+    assert window_of(np.full((2, 2, 2), np.nan)) is None
+    assert window_of(np.array([[[np.inf, 1.0, 2.0]]]))[1] <= 2
+
+
+def test_what_has_no_slices_is_refused():
+    for volume, axis in (
+        (np.zeros((3, 4)), 0),
+        (np.zeros((3, 4, 5, 2)), 0),
+        (np.zeros((3, 0, 5)), 0),
+        (np.zeros((3, 4, 5)), 3),
+    ):
+        with pytest.raises(InputError):
+            Planes(volume, axis)

@@ -99,12 +99,16 @@ def test_a_picture_says_its_size_as_width_and_height(picture):
         picture.prompts(PromptOptions(inside=((3, 25),)))
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "P", "LA", "I;16", "1", "CMYK"])
-def test_pictures_of_any_mode_are_read(tmp_path, mode):
-    path = tmp_path / ("picture.tif" if mode == "CMYK" else "picture.png")
+@pytest.mark.parametrize(
+    ("mode", "channels", "kind"),
+    [("L", (), np.uint8), ("RGB", (3,), np.uint8), ("RGBA", (4,), np.uint8), ("P", (3,), np.uint8),
+     ("LA", (), np.uint8), ("I;16", (), np.uint16), ("1", (), bool), ("CMYK", (3,), np.uint8), ("F", (), np.float32)],
+)  # fmt: skip
+def test_pictures_of_any_mode_are_read(tmp_path, mode, channels, kind):
+    path = tmp_path / ("picture.tif" if mode in ("CMYK", "F") else "picture.png")
     Image.fromarray(np.eye(20, dtype=np.uint8) * 200).convert("L").convert(mode).save(path)
     array = read_target(path).array
-    assert array.shape[:3] == (1, 20, 20) and array.ndim in {3, 4}
+    assert array.shape == (1, 20, 20, *channels) and array.dtype == kind
     assert (array[0, 5, 5] != array[0, 5, 6]).any()
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_synthseg import cli
 from napari_synthseg.errors import InputError
 from napari_synthseg.generator.files import (
     SynthesizeShapesOptions,
@@ -78,26 +77,4 @@ def test_what_is_no_record_is_refused(tmp_path, content, message) -> None:
         path.write_text(content)
     with pytest.raises(InputError, match=message):
         run(synthesize_shapes(tmp_path / "out", SynthesizeShapesOptions(record=(path,))))
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("side", [63, 4097])
-def test_a_side_out_of_range_is_refused(side) -> None:
-    with pytest.raises(InputError, match="64 and 4096"):
-        SynthesizeShapesOptions(side=side)
-
-
-# The command
-
-
-@pytest.mark.parametrize("words", [["--preset", "synthseg"], ["--prior", "objects=a"], ["--prior", "mean=0,255"],
-                                   ["--device", "abacus"], ["--record", "nowhere.json"], ["-n", "0"],
-                                   ["--side", "9"]])  # fmt: skip
-def test_the_command_refuses_what_cannot_be(tmp_path, capsys, words) -> None:
-    try:
-        code = cli.main(["synthesize-shapes", "-o", str(tmp_path / "out"), *words])
-    except SystemExit as end:  # what tyro itself refuses
-        code = end.code
-    assert code == cli.BAD_INPUT
-    assert words[1].split("=")[0] in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

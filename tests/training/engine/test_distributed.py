@@ -30,9 +30,7 @@ def few_heads():
         yield
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> None:
-    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture

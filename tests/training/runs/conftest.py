@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from napari_synthseg.training import runs
@@ -14,11 +12,8 @@ from tests.training.builders import LineOptions, LineRecipe, write_scans
 
 
 @pytest.fixture(autouse=True)
-def home(tmp_path, monkeypatch) -> Path:
-    """Where runs and weights of these tests go."""
-    monkeypatch.setenv("NAPARI_SYNTHSEG_DATA", str(tmp_path / "home"))
-    monkeypatch.delenv("NAPARI_SYNTHSEG_RUNS", raising=False)
-    return tmp_path / "home"
+def at_home(home) -> None:
+    """All tests of runs are."""
 
 
 @pytest.fixture
