@@ -91,12 +91,9 @@ def test_the_affine_is_a_copy_that_cannot_be_changed():
 
 
 @pytest.mark.parametrize("affine", [np.zeros((4, 4)), np.diag([1, 1, 0, 1]), np.full((4, 4), np.nan), np.eye(3)])
-def test_a_bad_affine_is_refused(affine):
+def test_a_bad_affine_and_other_dimensions_are_refused(affine):
     with pytest.raises(InputError, match="invertible"):
         Volume(np.zeros((2, 2, 2)), affine)
-
-
-def test_only_three_dimensions():
     with pytest.raises(InputError, match="3 dimensions"):
         Volume(np.zeros((2, 2)), np.eye(4))
 
@@ -139,14 +136,10 @@ def test_canonical_labels_and_back_keep_their_type():
 # Resampling of images
 
 
-def test_own_grid_is_identity(rng):
-    v = make_volume(rng, degrees=12, spacing=(0.7, 1, 3))
-    assert np.array_equal(resample_to(v, v.shape, v.affine, order=1).data, v.data)
-
-
-def test_rounding_noise_in_an_affine_does_not_interpolate(rng):
-    v = make_volume(rng, degrees=12, origin=(90, -126, -72))
-    assert np.array_equal(resample_to(v, v.shape, v.affine.astype(np.float32), order=1).data, v.data)
+@pytest.mark.parametrize("rounded", [np.float64, np.float32])
+def test_own_grid_is_identity_also_with_rounding_noise(rng, rounded):
+    v = make_volume(rng, degrees=12, spacing=(0.7, 1, 3), origin=(90, -126, -72))
+    assert np.array_equal(resample_to(v, v.shape, v.affine.astype(rounded), order=1).data, v.data)
 
 
 def test_whole_shifts_copy_and_fill(rng):
@@ -214,22 +207,9 @@ def test_a_volume_that_extends_too_far_is_refused(spacing) -> None:
     check_extent(Volume(np.zeros((20, 20, 20)), np.diag([0.1, 0.1, 20, 1.0])))
 
 
-def test_a_linear_ramp_survives_resampling():
-    ramp = np.broadcast_to(np.arange(20.0)[:, None, None], (20, 6, 6))
-    out = resample_image(Volume(ramp, np.eye(4)), 0.4, antialias=False)
-    world = out.affine[0, 0] * np.arange(out.shape[0]) + out.affine[0, 3]
-    inside = (world > 0) & (world < 19)
-    assert np.allclose(out.data[inside, 3, 3], world[inside], atol=1e-4)
-
-
 def test_blurring_removes_what_the_new_grid_cannot_hold(rng):
     v = make_volume(rng, (32, 32, 32))
     assert resample_image(v, 4).data.std() < 0.6 * resample_image(v, 4, antialias=False).data.std()
-
-
-def test_a_spacing_of_zero_is_refused(rng):
-    with pytest.raises(ValueError, match="positive"):
-        resample_image(make_volume(rng), (1, 0, 1))
 
 
 @pytest.mark.parametrize("case", ["oblique_1x1x3", "pir_oblique_08x08x5", "lia_07iso"])
@@ -303,13 +283,6 @@ def test_labels_at_own_grid_are_identity_and_values_can_be_chosen():
     assert np.array_equal(kept, np.where(v.data == 17, 17, 0))
 
 
-def test_refining_and_returning_keeps_labels():
-    v = Volume(blobs(), np.eye(4))
-    fine = make_affine(spacing=(1 / 3, 1 / 3, 1 / 3), origin=(-1 / 3, -1 / 3, -1 / 3))
-    there = resample_labels_to(v, [3 * n for n in v.shape], fine)
-    assert np.array_equal(resample_labels_to(there, v.shape, v.affine).data, v.data)
-
-
 def test_label_types_are_kept_and_floats_become_integers():
     for dtype, expected in [(np.uint8, np.uint8), (np.int64, np.int64), (np.float32, np.int32), (np.uint16, np.uint16)]:
         v = Volume((blobs() % 200).astype(dtype), np.eye(4))
@@ -347,15 +320,19 @@ def test_crop_and_pad_move_no_voxel_in_space(geometry):
     assert np.array_equal(back.data, v.data) and same_grid(back, v)
 
 
-@pytest.mark.parametrize(("start", "stop"), [((0, 0, 0), (6, 6, 7)), ((-1, 0, 0), (5, 6, 7)), ((2, 0, 0), (2, 6, 7))])
-def test_crop_refuses_boxes_outside(rng, start, stop):
-    with pytest.raises(ValueError, match="box"):
-        crop(make_volume(rng), start, stop)
-
-
-def test_pad_refuses_negative_widths(rng):
-    with pytest.raises(ValueError, match="negative"):
-        pad(make_volume(rng), (-1, 0, 0), (0, 0, 0))
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda v: crop(v, (0, 0, 0), (6, 6, 7)), "box"),
+        (lambda v: crop(v, (-1, 0, 0), (5, 6, 7)), "box"),
+        (lambda v: crop(v, (2, 0, 0), (2, 6, 7)), "box"),
+        (lambda v: pad(v, (-1, 0, 0), (0, 0, 0)), "negative"),
+        (lambda v: resample_image(v, (1, 0, 1)), "positive"),
+    ],
+)
+def test_boxes_outside_negative_widths_and_a_spacing_of_zero_are_refused(rng, change, says):
+    with pytest.raises(ValueError, match=says):
+        change(make_volume(rng))
 
 
 def test_same_grid(rng):

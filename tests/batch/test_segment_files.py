@@ -9,7 +9,7 @@ import pytest
 
 from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
-from napari_synthseg.inference import outputs, preview
+from napari_synthseg.inference import outputs
 from napari_synthseg.inference.options import SegmentOptions
 from napari_synthseg.io import read_volume, write_volume
 from napari_synthseg.jobs import Stopped, run
@@ -60,14 +60,6 @@ def test_a_link_to_nowhere_in_a_folder_is_a_failed_scan(scan, tmp_path, caplog):
     assert "datalad get" in report.entries[0].reason and "b.nii.gz" in caplog.text
 
 
-def test_what_labels_are_made_from_is_in_their_record(scan, tmp_path, monkeypatch):
-    """So that a batch does not make them again."""
-    monkeypatch.setattr("napari_synthseg.inference.state.load", lambda options: FakeLocateRefine())
-    segment(scan, tmp_path / "a.nii.gz", model=None)
-    facts = json.loads((tmp_path / "a.json").read_text())["made_from"]
-    assert facts["input"]["sha256"] and facts["weights"]["network"]
-
-
 @pytest.mark.parametrize(("name", "delimiter"), [("v.csv", ","), ("v.tsv", "\t")])
 def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
     write_volume(scan.parent / "sub-02_T1w.nii.gz", ball_scan(60)[0])
@@ -79,9 +71,10 @@ def test_the_table_of_volumes_has_a_row_a_scan(scan, tmp_path, name, delimiter):
     assert float(rows[0]["Left-Cerebral-Cortex"]) > 1000
 
 
-def test_a_folder_for_the_table_of_volumes_is_refused_first(scan, tmp_path):
-    with pytest.raises(InputError, match="folder"):
-        segment(scan, tmp_path / "out", volumes_csv=tmp_path)
+@pytest.mark.parametrize("what", ["volumes", "quality"])
+def test_a_folder_for_a_table_is_refused_first(scan, tmp_path, what):
+    with pytest.raises(InputError, match=f"file for the {what}"):
+        segment(scan, tmp_path / "out", **{f"{what}_csv": tmp_path})
     assert not (tmp_path / "out").exists()
 
 
@@ -92,16 +85,6 @@ def test_a_stopped_batch_leaves_nothing_half_written(scan, tmp_path):
     with pytest.raises(Stopped):
         run(job, lambda p: stages.append(p.stage), lambda: stages[-1].startswith("2/2") and "Refining" in stages[-1])
     assert names(tmp_path / "out") == [f"sub-01_T1w_dseg.{end}" for end in ("json", "nii.gz", "tsv")]
-
-
-def test_a_failed_write_leaves_nothing(scan, tmp_path, monkeypatch):
-    def fail(*args, **kwargs):
-        raise OSError("disk full")
-
-    monkeypatch.setattr(preview, "write_preview", fail)
-    with pytest.raises(OSError, match="disk full"):
-        segment(scan, tmp_path / "out", preview=True)
-    assert names(tmp_path / "out") == []
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from napari_synthseg.io import read_labels, write_labels, write_volume
 from napari_synthseg.jobs import Progress, Stopped
 from napari_synthseg.volume import Volume
 from tests.conftest import full_disk
+from tests.training.builders import fast_weights
 
 
 def job(at_step=lambda step: None):
@@ -50,12 +52,6 @@ def test_help_lists_every_command_and_the_common_ones_first(capsys):
     assert set(lines) <= {*cli.COMMANDS, "train ...", "runs ..."} and max(map(len, printed.splitlines())) <= 120
 
 
-@pytest.mark.parametrize("words", [[], ["segmint"], ["train"], ["train", "nothing"]])
-def test_unknown_command(words, capsys):
-    assert cli.main(words) == cli.BAD_INPUT
-    assert "Traceback" not in "".join(capsys.readouterr())
-
-
 @pytest.mark.parametrize("group", ["train", "runs"])
 @pytest.mark.parametrize("asked", ["-h", "--help"])
 def test_help_of_a_group_lists_its_commands(group, asked, capsys):
@@ -85,10 +81,13 @@ def test_a_list_that_nobody_reads_to_its_end_is_no_error(monkeypatch):
     assert cli.main(["--help"]) == cli.DONE
 
 
-def test_what_is_like_no_command_gets_the_list(capsys):
-    assert cli.main(["runs", "xyzzy"]) == cli.BAD_INPUT
+@pytest.mark.parametrize("words", [[], ["segmint"], ["train"], ["train", "nothing"], ["runs", "xyzzy"]])
+def test_what_is_like_no_command_gets_the_list(words, capsys):
+    assert cli.main(words) == cli.BAD_INPUT
     said = capsys.readouterr().err
-    assert "runs list" in said and "import-weights" not in said and "there is no command 'runs xyzzy'." in said
+    assert "Traceback" not in said
+    if words[:1] == ["runs"]:
+        assert "runs list" in said and "import-weights" not in said and "there is no command 'runs xyzzy'." in said
 
 
 @pytest.mark.parametrize("name", list(cli.COMMANDS))
@@ -168,22 +167,6 @@ def test_ctrl_c_stops_the_job_at_its_next_report_and_a_second_one_at_once(presse
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        ["segment", "nothing.nii.gz", "-o", "out"],
-        ["evaluate", "nothing.nii.gz", "b.nii.gz"],
-        ["train", "synthseg", "--label-maps", "nothing.nii.gz", "--out", "out"],
-    ],
-)
-def test_a_file_that_is_not_there_is_named(words, tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert cli.main(words) == cli.BAD_INPUT
-    printed = capsys.readouterr().err
-    assert "nothing.nii.gz" in printed and "Traceback" not in printed
-    assert words[0] == "train" or not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize(
     ("words", "call"),
     [
         (["--i", "a b.nii", "--o", "out.nii", "--fast"], "napari-synthseg segment 'a b.nii' -o out.nii --fast"),
@@ -241,14 +224,7 @@ def label_map(tmp_path):
 @pytest.fixture(scope="module")
 def tiny_weights(tmp_path_factory):
     """A network of the shipped kind that has learned nothing, as a file."""
-    from napari_synthseg.networks.locate_refine import LocateRefine
-    from napari_synthseg.weights import store
-
-    labels, sizes = [0, 2, 3, 41, 42], {"locator_features": [2, 2], "refiner_features": [2, 2]}
-    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
-    card = {"name": "tiny", "network": "locate-refine", "labels": labels, **sizes}
-    store.save(path, LocateRefine(labels, **sizes).state_dict(), card)
-    return path
+    return Path(fast_weights(tmp_path_factory.mktemp("weights") / "tiny.safetensors"))
 
 
 def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsys):

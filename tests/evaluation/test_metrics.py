@@ -297,12 +297,6 @@ def test_a_perfect_structure_is_shown_where_it_is_largest():
     assert worst[8][0][0] == 3 and all(truth[voxel] == 8 for voxel in worst[8])
 
 
-def test_the_middle_of_a_block():
-    labels = np.zeros((9, 9, 9), np.uint16)
-    labels[2:5, 3:6, 4:7] = 17
-    assert middle_voxel(labels, [17]) == (3, 4, 5)
-
-
 def test_the_middle_of_a_ring_lies_on_it():
     labels = np.zeros((1, 11, 11), np.uint16)
     labels[0, 1:-1, 1:-1] = 4

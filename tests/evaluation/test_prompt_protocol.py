@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import distance_transform_edt
 
-from napari_synthseg.evaluation.prompt_protocol import SETTINGS, generator_for, prompts_for, tight_box
+from napari_synthseg.evaluation.prompt_protocol import generator_for, prompts_for, tight_box
 
 SHAPE = (120, 160)
 
@@ -111,7 +111,3 @@ def test_an_empty_mask_has_no_prompts():
         prompts_for(empty, 1, 0, generator_for(0))
     with pytest.raises(ValueError, match="empty"):
         tight_box(empty)
-
-
-def test_the_settings_are_the_papers_and_the_box():
-    assert [setting.name for setting in SETTINGS] == ["(1,0)", "(1,2)", "(3,0)", "(3,2)", "box"]

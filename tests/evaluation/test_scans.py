@@ -16,7 +16,6 @@ from napari_synthseg.io import read_labels, write_volume
 from napari_synthseg.jobs import Progress, run
 from napari_synthseg.volume import Volume
 from tests.io.test_dicom import series
-from tests.shared_data import SHARED
 
 
 def write(path, shift=0, values=(17, 53)):
@@ -170,14 +169,6 @@ def test_the_truth_can_be_reduced_to_predicted_values(tmp_path):
     truth = write(tmp_path / "t.nii.gz", values=(25, 53))
     assert evaluate_files(pred, truth)["mean"]["dice"] == 0.5
     assert evaluate_files(pred, truth, options=EvaluateOptions(reduce=True))["mean"]["dice"] == 1
-
-
-@pytest.mark.skipif(SHARED is None, reason="needs the shared data")
-def test_manual_labels_agree_with_themselves():
-    path = SHARED / "data" / "real_t1" / "validation" / "1002_labels.nii.gz"
-    result = evaluate_files(path, path)
-    assert result["mean"]["dice"] == 1
-    assert result["scans"][0]["mean"]["structures"] == 25
 
 
 def paired(folder: Path, labels: Path | None = None) -> dict[str, str]:

@@ -16,12 +16,6 @@ from tests.generator.builders import PAPER, STILL, boxes, record, small_map
 VALUES = (0, 2, 24, 41)
 
 
-def test_standing_still_gives_the_map_back() -> None:
-    m, data = small_map(), boxes()
-    labels = deformed(record(), m, full_grid(m)).labels
-    assert np.array_equal(np.array(m.values)[labels.numpy()], data)
-
-
 def test_means_and_deviations_are_those_of_the_record() -> None:
     m = small_map()
     r = record()
@@ -75,22 +69,6 @@ def test_a_flip_mirrors_the_map_and_swaps_its_sides() -> None:
     swap = {2: 41, 41: 2, 25: 57}
     expected = np.vectorize(lambda v: swap.get(v, v))(values[plain.numpy()])[::-1]
     assert np.array_equal(values[flipped.numpy()], expected)
-
-
-def test_translation_moves_by_millimetres() -> None:
-    m = small_map()
-    grid = full_grid(m)
-    a, b = (deformed(record(translation_mm=(0.0, mm, 0.0)), m, grid).labels for mm in (0.0, 5.0))
-    assert torch.equal(a[:, 5:], b[:, :-5])
-
-
-def test_the_same_head_at_two_spacings() -> None:
-    m = small_map()
-    r = record(STILL.with_values(rotation_deg=(5, 9), velocity_std=(2, 2)), label_map=m)
-    fine = deformed(r, m, Grid.centered((80, 40, 40), 1.0)).labels
-    coarse = deformed(r, m, Grid.centered((40, 20, 20), 2.0)).labels
-    same = fine.reshape(40, 2, 20, 2, 20, 2).eq(coarse[:, None, :, None, :, None])
-    assert same.float().mean() > 0.9
 
 
 def test_a_crop_is_part_of_the_whole() -> None:

@@ -228,11 +228,6 @@ def test_image_labels_and_record(tmp_path) -> None:
     assert text["seed"] == 3 and Record.from_dict(text) == record()
 
 
-def test_a_sample_without_labels(tmp_path) -> None:
-    save_sample(tmp_path, "one", sample(labels=False))
-    assert {p.name for p in tmp_path.iterdir()} == {"one_image.nii.gz", "one_record.json"}
-
-
 def test_labels_of_an_earlier_sample_do_not_stay_beside_an_image_that_has_none(tmp_path) -> None:
     save_sample(tmp_path, "one", sample())
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}

@@ -31,7 +31,7 @@ def test_image_statistics_lie_among_the_reference_s(head: LabelMap) -> None:
     summary = json.loads((SHARED / "reference" / "generator" / "ref_stats_summary.json").read_text())
     g = torch.Generator().manual_seed(0)
     means, stds, backgrounds, inside, neighbors = [], [], [], [], []
-    for _ in range(16):
+    for _ in range(8):
         r = CODE.sample(head, g)
         s = apply(r, head, crop_grid(head, (160,) * 3, r["crop"]["at"]))
         means.append(s.image.mean().item())

@@ -111,16 +111,6 @@ def test_memory_errors_are_recognised(error):
     assert not memory.out_of_memory(RuntimeError("something else"))
 
 
-def test_closing_the_job_stops_it():
-    model = FakeLocateRefine()
-    job = memory.predict_steps(model, prepare(ball_scan()[0]).image, device="cpu", max_voxels=48**3)
-    while not model.blocks:
-        next(job)
-    done = len(model.blocks)
-    job.close()
-    assert len(model.blocks) == done
-
-
 def test_a_unet_takes_the_whole_head():
     labels, _ = predicted(FakeUNet())
     assert np.mean(labels == ball_scan()[1]) > 0.99

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from napari_synthseg import anatomy, cli
-from napari_synthseg.batch.job import segment_files
 from napari_synthseg.errors import InputError
 from napari_synthseg.inference.pipeline import segment
 from napari_synthseg.inference.quality import features, rating
@@ -20,7 +19,6 @@ from napari_synthseg.inference.quality.features import QcFeatures, soft_dice
 from napari_synthseg.inference.quality.rating import Calibration, calibration_of, path_beside, read
 from napari_synthseg.inference.state import Prediction, TissueMaps
 from napari_synthseg.io import write_volume
-from napari_synthseg.jobs import run
 from napari_synthseg.networks.hierarchy import RobustLocateRefine
 from tests.inference.fakes import LABELS, FakeLocateRefine, ball_scan
 
@@ -248,12 +246,6 @@ def test_the_table_has_a_verdict_on_each_scan_and_failures_are_named(tmp_path, m
     assert record["expected_dice"] == {"calibrated": True, "verdict": "likely failed", "mean": 0.269}
     with open(tmp_path / "out" / "a_dseg.tsv", newline="") as file:
         assert {row["rating"] for row in csv.DictReader(file, delimiter="\t")} == {"likely failed"}
-
-
-def test_a_folder_for_the_table_is_refused_first(tmp_path):
-    write_volume(tmp_path / "a.nii.gz", ball_scan()[0])
-    with pytest.raises(InputError, match="file for the quality"):
-        run(segment_files(tmp_path / "a.nii.gz", tmp_path / "out", quality_csv=tmp_path, model=FakeLocateRefine()))
 
 
 VALUES = (0, 17, 53)

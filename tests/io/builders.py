@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel as nib
 import numpy as np
+import pytest
+
+from napari_synthseg.errors import InputError, printable
+from napari_synthseg.io import read_volume
 
 AFFINE = np.array([[-1.0, 0, 0, 30], [0, 0, 1.5, -20], [0, -2.0, 0, 40], [0, 0, 0, 1]])
 SHAPE = (6, 7, 8)
@@ -37,3 +42,13 @@ def patch_header(path: Path, **fields) -> None:
         header[name] = value
     raw[:348] = header.tobytes()
     path.write_bytes(bytes(raw))
+
+
+def refusal(path: Path, read: Callable[[Path], object] = read_volume) -> str:
+    """The sentence with which reading a file is refused, beginning with its name."""
+    with pytest.raises(InputError) as caught:
+        read(path)
+    message = str(caught.value)
+    assert message.startswith(printable(str(path))) and message.endswith(".") and "\n" not in message
+    assert ". " not in message.removeprefix(printable(str(path))), "one sentence"
+    return message

@@ -15,23 +15,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napari_synthseg.errors import InputError, printable
+from napari_synthseg.errors import InputError
 from napari_synthseg.io import checks, read_scans, read_volume, write_exactly, write_volume
 from napari_synthseg.volume import Volume
 from tests.conftest import examples
-from tests.io.builders import AFFINE, image_data
+from tests.io.builders import AFFINE, image_data, refusal
 from tests.io.corpus import bomb
-
-
-def refusal(path) -> str:
-    """The sentence with which reading is refused."""
-    with pytest.raises(InputError) as caught:
-        read_volume(path)
-    assert isinstance(caught.value, ValueError)
-    message = str(caught.value)
-    assert message.startswith(printable(str(path))) and message.endswith(".") and "\n" not in message
-    assert ". " not in message.removeprefix(printable(str(path))), "one sentence"
-    return message
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")

@@ -95,22 +95,6 @@ def test_a_slice_is_pointed_at_and_not_segmented(shape, index, tmp_path):
 # Values of FreeSurfer's parcellations
 
 
-@pytest.mark.parametrize(
-    "left, right", [((1005, 1034), (2005, 2034)), ((11101, 11175), (12101, 12175)), ((19, 20), (55, 56))]
-)
-def test_parts_of_the_cortex_count_as_cortex(left, right, tmp_path, capsys):
-    block, truth = BLOCK, BLOCK.copy()
-    pred = np.choose(np.searchsorted((0, 2, 41), block), (0, 3, 42))
-    for value, (one, other) in ((2, left), (41, right)):
-        truth[block == value] = one
-        truth[:, :8][block[:, :8] == value] = other
-    for name, labels in (("pred", pred), ("aparc+aseg", truth)):
-        write_labels(tmp_path / f"{name}.nii.gz", Volume(labels.astype(np.int32), np.eye(4)))
-    assert main(["evaluate", str(tmp_path / "pred.nii.gz"), str(tmp_path / "aparc+aseg.nii.gz")]) == 0
-    printed = capsys.readouterr().out
-    assert "FreeSurfer's aseg or aparc" in printed and "Left-Cerebral-Cortex *" in printed and " 1.000" in printed
-
-
 def test_values_of_no_structure_are_said(tmp_path, capsys):
     truth = np.where(BLOCK == 41, 203, BLOCK)
     truth[BLOCK == 2] = 9001

@@ -12,7 +12,7 @@ import pytest
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.io import read_scans, read_volume
-from tests.io.builders import image_data
+from tests.io.builders import image_data, refusal
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
@@ -46,8 +46,8 @@ def save(ds: Dataset, path: Path) -> None:
     ds.save_as(path, enforce_file_format=True)
 
 
-def series(folder: Path, *, data=SLICES, orientation=SAGITTAL, step=(3.0, 0.0, 0.0), skip=(), **fields) -> Path:
-    """One file a slice; the names are not in the order of the slices."""
+def series(folder: Path, prefix="", *, data=SLICES, orientation=SAGITTAL, step=(3.0, 0, 0), skip=(), **fields) -> Path:
+    """One file a slice, beside those that are there; the names are not in the order of the slices."""
     for number in range(data.shape[2]):
         if number in skip:
             continue
@@ -57,16 +57,8 @@ def series(folder: Path, *, data=SLICES, orientation=SAGITTAL, step=(3.0, 0.0, 0
         ds.PixelData = np.ascontiguousarray(data[:, :, number].T).tobytes()
         for name, value in fields.items():
             setattr(ds, name, value)
-        save(ds, folder / f"{(number * 5) % 8:02d}.dcm")
+        save(ds, folder / f"{prefix}{(number * 5) % 8:02d}.dcm")
     return folder
-
-
-def refusal(path: Path) -> str:
-    with pytest.raises(InputError) as caught:
-        read_volume(path)
-    message = str(caught.value)
-    assert message.startswith(str(path)) and message.endswith(".") and "\n" not in message
-    return message
 
 
 def test_a_series_is_read(tmp_path):
@@ -96,14 +88,12 @@ def test_a_tilted_gantry_gives_a_sheared_grid(tmp_path):
 
 
 def test_repeated_positions_are_volumes(tmp_path):
-    series(tmp_path / "s" / "a", AcquisitionNumber=1)
-    series(tmp_path / "s" / "b", AcquisitionNumber=2, data=SLICES + 7)
-    for part in ("a", "b"):
-        for file in (tmp_path / "s" / part).iterdir():
-            file.rename(tmp_path / "s" / f"{part}{file.name}")
-        (tmp_path / "s" / part).rmdir()
+    series(tmp_path / "s", "a", AcquisitionNumber=1)
+    series(tmp_path / "s", "b", AcquisitionNumber=2, data=SLICES + 7)
     assert "holds 2 volumes" in refusal(tmp_path / "s")
     assert np.array_equal(read_volume(tmp_path / "s", index=1).data, SLICES[:, :, ::-1] + 7)
+    (scan,) = read_scans(tmp_path / "s")  # a viewer gets all
+    assert np.array_equal(scan.data[..., 1], scan.data[..., 0] + 7)
 
 
 def test_a_multi_frame_file(tmp_path):
@@ -121,9 +111,7 @@ def test_two_series(tmp_path):
     extra.SeriesInstanceUID = generate_uid()
     save(extra, tmp_path / "s" / "extra.dcm")
     assert read_volume(tmp_path / "s").shape == SLICES.shape, "a scout is left out"
-    series(tmp_path / "other", SeriesInstanceUID=generate_uid(), SeriesDescription="T2")
-    for file in (tmp_path / "other").iterdir():
-        file.rename(tmp_path / "s" / f"t2_{file.name}")
+    series(tmp_path / "s", "t2_", SeriesInstanceUID=generate_uid(), SeriesDescription="T2")
     assert "2 DICOM series" in refusal(tmp_path / "s") and "(T2, 6 x 7 x 8" in refusal(tmp_path / "s")
 
 
@@ -158,24 +146,13 @@ def test_without_pydicom_the_extra_is_named(tmp_path, monkeypatch):
 
 def test_a_viewer_gets_every_series_of_a_folder(tmp_path, caplog):
     folder = series(tmp_path / "s", SeriesDescription="T1 sagittal", SeriesNumber=2)
-    other = series(tmp_path / "other", data=SLICES + 7, SeriesInstanceUID=generate_uid(), SeriesNumber=1)
-    scout = series(tmp_path / "scout", skip=range(1, 8), SeriesInstanceUID=generate_uid(), SeriesNumber=3)
-    for number, file in enumerate([*other.iterdir(), *scout.iterdir()]):
-        file.rename(folder / f"x{number}")
+    series(folder, "x", data=SLICES + 7, SeriesInstanceUID=generate_uid(), SeriesNumber=1)
+    series(folder, "y", skip=range(1, 8), SeriesInstanceUID=generate_uid(), SeriesNumber=3)  # a scout
     with caplog.at_level(logging.WARNING):
         first, second = read_scans(folder)
     assert second.name == "T1 sagittal"
     assert np.array_equal(first.data, second.data + 7)
     assert "single slice" in caplog.text
-
-
-def test_a_viewer_gets_all_volumes_of_a_series(tmp_path):
-    series(tmp_path / "s" / "a", AcquisitionNumber=1)
-    series(tmp_path / "s" / "b", AcquisitionNumber=2, data=SLICES + 7)
-    for number, file in enumerate([*(tmp_path / "s").rglob("*.dcm")]):
-        file.rename(tmp_path / "s" / f"{number}.dcm")
-    (scan,) = read_scans(tmp_path / "s")
-    assert np.array_equal(scan.data[..., 1], scan.data[..., 0] + 7)
 
 
 # Order and identity come from headers, not from names
@@ -242,16 +219,8 @@ def test_frames_that_do_not_say_where_they_lie_are_refused(tmp_path):
 
 def mixed_series(folder: Path) -> Path:
     for place, (echo, kind) in enumerate([(9.8, "P"), (4.9, "P"), (9.8, "M"), (4.9, "M")]):
-        part = series(
-            folder / str(place),
-            data=SLICES + place,
-            EchoTime=echo,
-            ImageType=["ORIGINAL", "PRIMARY", kind],
-            AcquisitionNumber=1,
-        )
-        for file in part.iterdir():
-            file.rename(folder / f"{place}_{file.name}")
-        part.rmdir()
+        of = {"EchoTime": echo, "ImageType": ["ORIGINAL", "PRIMARY", kind], "AcquisitionNumber": 1}
+        series(folder, f"{place}_", data=SLICES + place, **of)
     return folder
 
 
@@ -299,9 +268,7 @@ def test_a_slice_of_any_name_stands_for_its_series(tmp_path, name):
 )
 def test_volumes_of_the_same_numbers_are_sorted_by_trigger_time_or_diffusion(tmp_path, field, values):
     for place, value in enumerate(values):  # the names are in the order of `values`
-        for file in series(tmp_path / "parts" / str(place), data=SLICES + place, **{field: value}).iterdir():
-            (tmp_path / "s").mkdir(exist_ok=True)
-            file.rename(tmp_path / "s" / f"{place}_{file.name}")
+        series(tmp_path / "s", f"{place}_", data=SLICES + place, **{field: value})
     assert levels(tmp_path / "s") == [1, 2, 0]
     assert ("0: b 0; 1: b 5; 2: b 9" in refusal(tmp_path / "s")) == (field == "DiffusionBValue")
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
-from napari_synthseg.errors import InputError
 from napari_synthseg.networks.hierarchy import Hierarchy, RobustLocateRefine, as_channels, one_hot
-from napari_synthseg.networks.locate_refine import LocateRefine, located
-from napari_synthseg.networks.registry import build
+from napari_synthseg.networks.locate_refine import located
 from napari_synthseg.networks.unet import Denoiser, Level, UNet3d
 
 
@@ -72,22 +69,6 @@ def test_one_hot_keeps_the_first_of_equals() -> None:
     assert as_channels(torch.tensor([[[[2]]]]), 3).flatten().tolist() == [0, 0, 1]
 
 
-def test_a_hierarchy_is_built_from_its_card() -> None:
-    card = {
-        "network": "robust",
-        "labels": [0, 17, 53],
-        "parts": {
-            "s1": {"network": "unet", "labels": [0, 1, 2], "features": 2, "levels": 2},
-            "denoiser": {"network": "denoiser", "labels": [0, 1, 2], "features": 2, "levels": 3, "growth": 1},
-            "s2": {"network": "unet", "labels": [0, 17, 53], "features": 2, "levels": 2, "in_channels": 4},
-        },
-    }
-    model = build(card).eval()
-    assert model(torch.rand(1, 1, 8, 8, 8)).shape == (1, 3, 8, 8, 8)
-    with pytest.raises(InputError, match="unknown kind"):
-        build({"network": "transformer", "name": "x"})
-
-
 LABELS = (0, 2, 24, 41)
 
 
@@ -140,22 +121,6 @@ def test_the_denoiser_keeps_its_statistics_while_others_train() -> None:
     before = [m.running_mean.clone() for m in norms]
     model.locate(torch.rand(1, 1, *model.head_shape))
     assert all(torch.equal(a, m.running_mean) for a, m in zip(before, norms, strict=True))
-
-
-def test_it_is_built_from_its_card() -> None:
-    card = {
-        "network": "robust",
-        "labels": list(LABELS),
-        "parts": {
-            "s1": {"network": "subvoxel", "labels": [0, 1, 2, 3, 4], "features": [2, 2, 2, 2]},
-            "denoiser": {"network": "denoiser", "labels": [0, 1, 2, 3, 4], "features": 2, "kernel": 3},
-            "s2": {"network": "locate-refine", "labels": list(LABELS), "locator_features": [4, 4, 4, 4],
-                   "refiner_features": [4, 4, 4]},
-        },
-    }  # fmt: skip
-    model = build(card)
-    assert isinstance(model, RobustLocateRefine) and isinstance(model, LocateRefine)
-    model.load_state_dict(small(RobustLocateRefine).state_dict())
 
 
 # The U-Net

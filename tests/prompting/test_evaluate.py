@@ -20,9 +20,8 @@ from napari_synthseg.prompting.evaluate import (
     modality_means,
     table,
 )
-from napari_synthseg.weights import store
 from tests.prompting.manifests import SHAPE, square, write_manifest, write_picture
-from tests.prompting.small import small_model
+from tests.prompting.small import promptable_weights, small_model
 from tests.shared_data import shared
 
 KEYS = {"dataset", "modality", "image", "mask", "n_pos", "n_neg", "prompt", "dsc", "encode_s", "decode_s"}
@@ -192,13 +191,7 @@ def test_the_table_has_a_line_for_each_dataset_and_modality(tmp_path):
 @pytest.fixture(scope="module")
 def model_file(tmp_path_factory):
     """A promptable model that has learned nothing, as a file."""
-    from napari_synthseg.networks.promptable import Promptable
-
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("model") / "untrained.safetensors"
-    card = {"name": "untrained", "network": "promptable", "encoder": "mobile", "image_size": 64, "labels": []}
-    store.save(path, Promptable("mobile", 64).state_dict(), card)
-    return path
+    return promptable_weights(tmp_path_factory.mktemp("model") / "untrained.safetensors")
 
 
 def test_the_command_prints_a_table_and_writes_rows(tmp_path, model_file, capsys):

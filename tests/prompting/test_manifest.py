@@ -80,18 +80,14 @@ def test_a_missing_file_is_named_with_its_line(tmp_path):
     assert "The image" in (sentence := refused(path)) and "line 2" in sentence
 
 
-def test_a_mask_of_another_shape_is_named_with_its_line(tmp_path):
+@pytest.mark.parametrize(
+    ("mask", "says"), [(square().T, ("48 x 32", "32 x 48")), (np.zeros(SHAPE, bool), ("0_0.png is empty",))]
+)
+def test_a_mask_of_another_shape_or_an_empty_one_is_named_with_its_line(tmp_path, mask, says):
     path = write_manifest(tmp_path)
-    write_picture(tmp_path / "0_0.png", square().T)
+    write_picture(tmp_path / "0_0.png", mask)
     sentence = refused(path)
-    assert "48 x 32" in sentence and "32 x 48" in sentence and "line 2" in sentence
-
-
-def test_an_empty_mask_is_named_with_its_line(tmp_path):
-    path = write_manifest(tmp_path)
-    write_picture(tmp_path / "0_0.png", np.zeros(SHAPE, bool))
-    sentence = refused(path)
-    assert "0_0.png is empty" in sentence and "line 2" in sentence
+    assert all(words in sentence for words in (*says, "line 2"))
 
 
 @pytest.mark.parametrize("name", ["0.png", "0_0.png"])

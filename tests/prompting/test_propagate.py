@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_synthseg.errors import InputError
-from napari_synthseg.jobs import Stopped, run
+from napari_synthseg.jobs import run
 from napari_synthseg.prompting import Anchor, Answer, Prompts, Session, SliceAnswer
 from napari_synthseg.prompting.options import PropagateOptions
 from napari_synthseg.prompting.propagate import Look, propagate, reason_to_end
@@ -153,18 +153,6 @@ def test_nothing_goes_past_a_slice_where_the_object_is_said_not_to_be():
 
 
 # Stopping
-
-
-def test_it_can_be_stopped_between_slices():
-    truth = moving(0, 15)
-    tracer, reports = Tracer(), []
-    with pytest.raises(Stopped):
-        run(
-            propagate(tracer, truth.astype(np.float32), 0, 6, truth[6]),
-            reports.append,
-            should_stop=lambda: len(reports) == 3,
-        )
-    assert len(tracer.seen) == 1 + 3  # the marked slice first
 
 
 def test_nothing_is_encoded_ahead_any_more_once_it_has_ended():

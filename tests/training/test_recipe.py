@@ -11,7 +11,6 @@ import pytest
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import to_json
 from napari_synthseg.jobs import run
-from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import progress_facts, recipe
 from napari_synthseg.weights.catalogue import read_card
 from tests.training.builders import LineOptions, LineRecipe
@@ -94,9 +93,3 @@ def test_steps_of_several_stages_are_told_apart() -> None:
     assert facts == {"steps": {"a": 5, "b": 2}, "stopped early": "after 7 of 15 steps", "score": 0.5}
     assert progress_facts(states, best=True) == {"steps": {"a": 5, "b": 2}, "score": 0.75}
     assert "score" not in progress_facts({"b": {"step": 2, "steps": 2, "best": float("-inf")}}, best=True)
-
-
-def test_a_recipe_keeps_its_options_and_card_in_the_run(tmp_path) -> None:
-    run(LineRecipe().train(options(tmp_path)))
-    config = folder.read_config(tmp_path / "run")
-    assert config["recipe"] == "line" and config["stages"] == {"line": 4} and config["card"]["network"] == "line"

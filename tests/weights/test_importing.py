@@ -61,14 +61,6 @@ def test_the_command_writes_where_weights_are_found_by_name(tmp_path, capsys):
     assert main(["import-weights", str(source), "--overwrite"]) == 0
 
 
-def test_a_foreign_file_is_one_sentence_and_nothing_is_written(tmp_path, capsys):
-    path = tmp_path / "page.h5"
-    path.write_text("<html>")
-    assert main(["import-weights", str(path), "-o", str(tmp_path / "out")]) == 2
-    assert capsys.readouterr().err.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
 def test_a_list_of_labels_comes_along(tmp_path):
     source = keras_file(tmp_path / "mine.h5", files.unet_shapes("unet", 1, 3))
     np.save(tmp_path / "labels.npy", np.array([0, 53, 17, 17]))

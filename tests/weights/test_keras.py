@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from napari_synthseg import anatomy
 from napari_synthseg.errors import InputError
-from napari_synthseg.weights.store import load_keras_h5, load_model
+from napari_synthseg.weights.store import load_keras_h5
 from tests import keras_files as files
 
 
@@ -81,13 +81,6 @@ def test_the_papers_denoiser_has_one_convolution_a_level(tmp_path):
     card = {name: model.card[name] for name in ("growth", "convolutions", "unconnected", "levels", "features")}
     assert card == {"growth": 1, "convolutions": 1, "unconnected": 2, "levels": 4, "features": 3}
     assert model(torch.rand(1, 5, 8, 8, 8)).shape == (1, 5, 8, 8, 8)
-
-
-def test_a_parcellation_takes_the_scan_and_the_cortex(tmp_path):
-    path, _ = written(tmp_path, files.unet_shapes("unet_parc", 3, 69))
-    model = load_keras_h5(path)
-    assert model.card["network"] == "parcellation" and model.labels == anatomy.parcel_values()
-    assert model(torch.rand(1, 3, 4, 8, 4)).shape == (1, 69, 4, 8, 4)
 
 
 def test_a_quality_regressor_computes_what_its_layers_say(tmp_path):
@@ -177,12 +170,6 @@ def test_numbers_that_are_not_finite_are_refused(tmp_path):
     arrays["unet_likelihood/bias"][3] = np.nan
     with pytest.raises(InputError, match="not finite in unet_likelihood/bias"):
         load_keras_h5(files.write_keras(tmp_path / "weights.h5", arrays))
-
-
-def test_load_model_takes_keras_files_too(tmp_path):
-    path, _ = written(tmp_path, files.unet_shapes("unet", 1, 33))
-    model = load_model(path)
-    assert model.card["name"] == "weights" and len(model.card["sha256"]) == 64
 
 
 def test_describing_needs_no_torch(tmp_path):

@@ -12,27 +12,11 @@ from napari_synthseg import anatomy
 from napari_synthseg.networks.registry import build
 from napari_synthseg.weights.store import load_keras_h5
 from tests import keras_files as files
-from tests.shared_data import shared
-
-CLOSE, MARGIN = 1e-4, 1e-3
-"""How far posteriors may be from the reference's, and the lead from which on the argmax must be the same."""
-
-
-def golden(name: str) -> dict[str, np.ndarray]:
-    return dict(np.load(shared(f"reference/golden/{name}")))
+from tests.shared_data import assert_agrees, golden, shared
 
 
 def image_of(z: dict[str, np.ndarray]) -> torch.Tensor:
     return torch.from_numpy(z["image"])[None, None]
-
-
-def agree(ours: torch.Tensor, z: dict[str, np.ndarray], posteriors: str, argmax: str) -> None:
-    """Posteriors at the golden voxels, and the argmax wherever ours leads by more than the margin."""
-    found = ours.flatten(1)[:, torch.from_numpy(z["voxel_idx"])].T
-    np.testing.assert_allclose(found, z[posteriors], rtol=0, atol=CLOSE)
-    first, second = ours.topk(2, 0).values
-    different = (ours.argmax(0).numpy() != z[argmax]) & ((first - second).numpy() > MARGIN)
-    assert not different.any()
 
 
 @pytest.mark.parametrize(
@@ -44,7 +28,7 @@ def test_unets(weights, net):
     assert model.labels == tuple(z["labels"])
     with torch.inference_mode():
         ours = model(image_of(z))[0]
-        agree(ours, z, "post_raw", "argmax_raw")
+        assert_agrees(ours, z, "post_raw", "argmax_raw")
         np.testing.assert_allclose(ours.flatten(1).double().mean(1), z["channel_mean_raw"], atol=1e-6)
 
 
@@ -65,7 +49,7 @@ def test_the_three_networks_of_a_robust_file():
     model = load_keras_h5(shared("reference/golden/robust_small_weights.h5"))
     with torch.inference_mode():
         for name, ours in zip(("s1", "den", "s2"), model.stages(image_of(z)), strict=True):
-            agree(ours[0], z, f"{name}_post", f"{name}_argmax")
+            assert_agrees(ours[0], z, f"{name}_post", f"{name}_argmax")
             means = ours[0].flatten(1).double().mean(1)
             np.testing.assert_allclose(means, z[f"{name}_channel_mean"], atol=1e-6)
 

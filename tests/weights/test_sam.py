@@ -13,10 +13,8 @@ from napari_synthseg.errors import InputError
 from napari_synthseg.networks.promptable import Promptable
 from napari_synthseg.weights import catalogue, sam, store
 from napari_synthseg.weights.sam import CHECKPOINTS, load_model
+from tests.prompting.small import SIZE, promptable_weights
 from tests.shared_data import shared
-
-SMALL = 64
-"""Pixels a side of the models made here."""
 
 
 @pytest.fixture
@@ -32,7 +30,7 @@ def folder(tmp_path, monkeypatch) -> Path:
 @pytest.fixture(scope="module")
 def mobile() -> Promptable:
     torch.manual_seed(0)
-    return Promptable("mobile", SMALL).eval()
+    return Promptable("mobile", SIZE).eval()
 
 
 def mobilesam_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -53,15 +51,7 @@ def mobilesam_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def small_networks(monkeypatch) -> None:
     """Let checkpoints of small models be loaded."""
-    monkeypatch.setattr(
-        "napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SMALL, False)
-    )
-
-
-def save_ours(path: Path, model: Promptable, **card) -> Path:
-    card = {"name": path.stem, "network": "promptable", "encoder": "mobile", "image_size": SMALL, **card}
-    store.save(path, model.state_dict(), card)
-    return path
+    monkeypatch.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
 
 
 # Ours
@@ -74,7 +64,7 @@ def test_what_is_shipped_goes_with_the_shipped_encoder(name):
 
 
 def test_our_weights_come_back_to_half_precision(folder, mobile):
-    save_ours(folder / f"{sam.DEFAULT}.safetensors", mobile)
+    promptable_weights(folder / f"{sam.DEFAULT}.safetensors", mobile)
     model = load_model("default")
     assert model.card["encoder"] == "mobile" and not model.training
     for name, tensor in mobile.state_dict().items():
@@ -82,7 +72,7 @@ def test_our_weights_come_back_to_half_precision(folder, mobile):
 
 
 def test_models_that_answer_clicks_are_not_offered_for_whole_brains(folder, mobile):
-    path = save_ours(folder / "mine.safetensors", mobile)
+    path = promptable_weights(folder / "mine.safetensors", mobile)
     assert catalogue.available() == []
     assert [card["name"] for card in sam.available()] == ["mine"]
     with pytest.raises(InputError, match="answer clicks"):
@@ -97,7 +87,7 @@ def test_weights_for_whole_brains_answer_no_clicks(folder):
 
 
 def test_an_unknown_encoder_asks_for_an_update(folder, mobile):
-    path = save_ours(folder / "new.safetensors", mobile, encoder="vit_z")
+    path = promptable_weights(folder / "new.safetensors", mobile, encoder="vit_z")
     with pytest.raises(InputError, match="unknown encoder 'vit_z': update"):
         load_model(path)
 

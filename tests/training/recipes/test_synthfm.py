@@ -18,9 +18,9 @@ from napari_synthseg.training.recipe import recipes
 from napari_synthseg.training.recipes.synthfm import STAGE, TrainSynthFMOptions, untrained
 from napari_synthseg.weights import catalogue, store
 from napari_synthseg.weights.sam import encoder_file, load_model
+from tests.prompting.small import SIZE, promptable_weights
 from tests.training.builders import assert_same_ends, events, interrupted
 
-SIZE = 64
 RECIPE = recipes()["synthfm"]
 train = RECIPE.train
 
@@ -30,11 +30,7 @@ def encoder(tmp_path_factory, few_heads) -> Path:
     """Weights of a small promptable model with an encoder of its own."""
     few_heads.setattr("napari_synthseg.networks.promptable.Promptable.__init__.__defaults__", ("mobile", SIZE, False))
     few_heads.setattr(PromptValidation.__init__, "__defaults__", (1, 1, True, False))
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("encoder") / "small.safetensors"
-    card = {"name": "small", "network": "promptable", "encoder": "mobile", "image_size": SIZE}
-    store.save(path, Promptable("mobile", SIZE).state_dict(), card)
-    return path
+    return promptable_weights(tmp_path_factory.mktemp("encoder") / "small.safetensors")
 
 
 def options(encoder: Path, out: Path, **given) -> TrainSynthFMOptions:
@@ -76,8 +72,8 @@ def test_training_can_start_from_trained_weights(first, encoder, tmp_path) -> No
 
 
 def test_a_run_from_sams_own_decoder_stays_close_to_it(encoder, tmp_path) -> None:
-    card = {"name": "sam-decoder", "network": "promptable", "encoder": "mobile", "image_size": SIZE, "source": {}}
-    store.save(tmp_path / "sam.safetensors", load_model(encoder).state_dict(), {**card, "source": {"url": "sam.pt"}})
+    of_sam = {"name": "sam-decoder", "source": {"url": "sam.pt"}}
+    promptable_weights(tmp_path / "sam.safetensors", load_model(encoder), **of_sam)
     given = options(encoder, tmp_path / "run", start_from=str(tmp_path / "sam.safetensors"), learning_rate=1e-2)
     moved = {}
     for stay_close in (0.0, 1e4):
