@@ -181,7 +181,9 @@ def test_cubic_interpolation_reproduces_a_smooth_field():
 
 def test_a_new_spacing_keeps_the_field_of_view_in_place(rng):
     v = make_volume(rng, (10, 12, 8), orientation=((1, 0, 2), (-1, 1, 1)), spacing=(1, 2, 0.5), degrees=9)
+    v = v.with_data(np.broadcast_to(np.arange(10.0)[:, None, None], v.shape))
     out = resample_image(v, (2, 1, 1), antialias=False)
+    assert np.allclose(out.data[:, 5, 2], [0.5, 2.5, 4.5, 6.5, 8.5], atol=1e-4)
     assert out.shape == (5, 24, 4) and np.allclose(out.spacing, (2, 1, 1))
     corner, far = np.array([-0.5, -0.5, -0.5, 1]), np.array([9.5, 11.5, 7.5, 1])
     new_far = np.array([4.5, 23.5, 3.5, 1])

@@ -22,8 +22,9 @@ def reoriented(volume: Volume, codes: str) -> Volume:
 
 
 @pytest.mark.parametrize("codes", ["RAS", "LIA", "PSR", "IAL"])
-def test_labels_lie_on_the_scan(codes):
+def test_labels_lie_on_an_oblique_scan(codes):
     scan, labels = ball_scan()
+    scan = Volume(scan.data, nib.affines.from_matvec(nib.eulerangles.euler2mat(0.1, 0.2, -0.15)) @ scan.affine)
     turned = reoriented(scan, codes)
     result = segment(turned, network=FakeLocateRefine())
     np.testing.assert_array_equal(result.labels.affine, turned.affine)
