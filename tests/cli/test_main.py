@@ -235,6 +235,7 @@ def test_segment_writes_everything_asked_for(scan, tiny_weights, tmp_path, capsy
     printed = capsys.readouterr()
     assert (printed.out, f"made the folder {out.parent}" in printed.err) == (f"{out}\n", True)
     assert {path.name for path in out.parent.iterdir()} == {f"labels.{e}" for e in ("nii.gz", "tsv", "json", "png")}
+    assert json.loads((out.parent / "labels.json").read_text())["made_from"]["weights"]  # a batch makes no second one
     labels = read_labels(out)
     assert labels.shape == (40, 36, 24)
     assert np.allclose(labels.affine, GRID)

@@ -265,11 +265,6 @@ def test_options_change_the_preset():
         SegmentOptions(preset="best")
 
 
-def test_only_networks_of_known_parts_run_in_one_piece(weights):
-    assert whole_volume.can_run(load_keras_h5(weights["robust"]))
-    assert not whole_volume.can_run(FakeLocateRefine())
-
-
 def test_memory_needed_of_the_published_sizes():
     from napari_synthseg.networks.unet import UNet3d
 

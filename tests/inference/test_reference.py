@@ -180,16 +180,3 @@ def placed(hard: np.ndarray, prediction: Prediction, shape: tuple[int, ...]) -> 
     out = np.zeros(shape, hard.dtype)
     out[box_of(prediction)] = hard
     return out
-
-
-@pytest.mark.parametrize("version", [1, 2])
-def test_patches_go_back_where_they_were_cropped(version):
-    z = golden(f"post_v{version}.npz")
-    values = tuple(z["labels"].tolist())
-    prediction, hard = cleaned(z, values, config_for(SegmentOptions(preset="reference")))
-    start = tuple(int(a) + b for a, b in zip(z["crop_idx"][:3], prediction.start, strict=True))
-    whole = np.zeros(tuple(int(n) for n in z["crop_shape"]), hard.dtype)
-    whole[tuple(slice(a, a + n) for a, n in zip(start, hard.shape, strict=True))] = hard
-    np.testing.assert_array_equal(whole, to_canonical(Volume(z["crop_seg"], z["aff"])).data)
-    volumes = postprocess.soft_volumes(prediction.posteriors, values, float(np.prod(z["im_res"])))
-    np.testing.assert_allclose(list(volumes.values()), z["crop_volumes"][-len(volumes) :], rtol=1e-4, atol=1e-3)

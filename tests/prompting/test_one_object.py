@@ -198,20 +198,17 @@ def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch,
     assert tracer.given[0].points == ((10, 12), (11, 12), (0, 0)) and tracer.given[0].box == (5, 5, 16, 18)
 
 
-def test_how_far_is_not_said_in_vain(scan, tmp_path, capsys):
-    words = ["--inside", "10", "12", "4", "--most-slices", "2"]
-    assert cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz"), *words]) == cli.BAD_INPUT
-    assert "--through" in capsys.readouterr().err
-
-
-def test_world_positions_may_be_negative(scan, tmp_path, capsys):
-    words = ["--inside", "-500", "-1.5", "2", "--coordinates", "mm"]
-    assert cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz"), *words]) == cli.BAD_INPUT
-    assert "-500 -1.5 2 lies outside" in capsys.readouterr().err
-
-
-def test_the_command_asks_for_something_to_point_at(scan, tmp_path, capsys):
-    with pytest.raises(SystemExit) as end:
-        cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz")])
-    assert end.value.code == cli.BAD_INPUT
-    assert "Nothing is pointed at" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--inside 10 12 4 --most-slices 2", "--through"),
+        ("--inside -500 -1.5 2 --coordinates mm", "-500 -1.5 2 lies outside"),
+        ("", "Nothing is pointed at"),
+    ],
+)
+def test_wrong_words_are_refused_in_a_sentence(scan, tmp_path, capsys, words, sentence):
+    try:
+        code = cli.main(["prompt", str(scan), "-o", str(tmp_path / "out.nii.gz"), *words.split()])
+    except SystemExit as end:  # of argparse
+        code = end.code
+    assert code == cli.BAD_INPUT and sentence in capsys.readouterr().err

@@ -27,6 +27,13 @@ def follow(job) -> tuple[list[SliceAnswer], np.ndarray]:
     return reports, run(job, reports.append)
 
 
+class Copying(Tracer):
+    """Answers with the mask it is given."""
+
+    def answer(self, evidence=None):
+        return Answer(self.given[-1].mask > 0.5, 0.9, None)
+
+
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_a_moving_object_is_followed_to_both_of_its_ends(axis):
     truth = moving(3, 11)
@@ -125,10 +132,6 @@ def test_a_marked_slice_is_taken_as_it_is_and_gone_on_from():
 
 
 def test_between_two_marked_slices_each_is_answered_from_the_nearer_one():
-    class Copying(Tracer):
-        def answer(self, evidence=None):
-            return Answer(self.given[-1].mask > 0.5, 0.9, None)
-
     one, other = disc(SHAPE, 10, 10, 4), disc(SHAPE, 20, 30, 4)
     volume = np.zeros((12, *SHAPE), np.float32)
     _, found = follow(propagate(Copying(), volume, 0, 2, one, anchors={9: Anchor(other)}))
@@ -249,10 +252,6 @@ def test_what_an_earlier_run_left_beyond_the_end_is_dropped():
 
 
 def test_between_anchors_the_expected_shape_changes_steadily():
-    class Copying(Tracer):
-        def answer(self, evidence=None):
-            return Answer(self.given[-1].mask > 0.5, 0.9, None)
-
     volume = np.zeros((9, *SHAPE), np.float32)
     small, large = disc(SHAPE, 15, 20, 4), disc(SHAPE, 15, 20, 8)
     _, found = follow(propagate(Copying(), volume, 0, 0, small, anchors={8: Anchor(large)}))
