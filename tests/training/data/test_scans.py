@@ -1,4 +1,4 @@
-"""Labelled scans: read, paired, held out; changed at random on any grid; made into label maps and crops; standardized."""
+"""Labelled scans: read, paired, held out; changed at random on any grid; made into label maps, crops and boxes."""
 
 from __future__ import annotations
 
