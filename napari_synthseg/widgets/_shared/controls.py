@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 from weakref import finalize, ref
@@ -31,6 +32,10 @@ from napari_synthseg.widgets._shared.choices import Choice
 
 Part = QWidget | QLayout | tuple[QWidget | QLayout, int] | None
 """A widget or layout, with its stretch if it has one; None is empty space that stretches."""
+FRAME_S = 0.2
+"""Between two pictures of a bar that only says that something is going on."""
+STYLE_ANIMATION_UPDATE = 213
+"""`QEvent::StyleAnimationUpdate`, which PyQt6 does not name."""
 
 
 def listen(owner: QObject, react: Callable[[Any, Any], None], *events: Any) -> None:
@@ -126,9 +131,28 @@ def spin_box(low: int, high: int, value: int, tip: str, name: str) -> QSpinBox:
     return box
 
 
+class _CalmBar(QProgressBar):
+    """A bar that moves at most every `FRAME_S` while its end is unknown; Qt's style asks for sixty frames a second.
+
+    Whatever moves costs more here than elsewhere: a window with an OpenGL canvas is composed anew, as a whole, for each
+    frame of the smallest of its parts, and without a graphics card (remote desktops) by the processor.
+    """
+
+    _drawn = 0.0
+
+    def event(self, event: QEvent | None) -> bool:
+        if event is None or event.type() != STYLE_ANIMATION_UPDATE:
+            return super().event(event)
+        event.accept()  # or the style ends the animation
+        if (now := time.monotonic()) - self._drawn >= FRAME_S:
+            self._drawn = now
+            self.update()
+        return True
+
+
 def progress_bar(height: int = 0) -> QProgressBar:
     """Make a bar without a number, of a height in pixels or the style's."""
-    bar = QProgressBar()
+    bar = _CalmBar()
     bar.setRange(0, 0)
     bar.setTextVisible(False)
     if height:

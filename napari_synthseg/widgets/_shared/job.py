@@ -24,11 +24,14 @@ from napari.qt.threading import GeneratorWorker, create_worker
 from napari.utils.progress import cancelable_progress
 from qtpy.compat import isalive
 from qtpy.QtCore import QCoreApplication, QObject, QThreadPool, QTimer, Signal
+from qtpy.QtWidgets import QApplication, QLabel, QStatusBar
 
 from napari_synthseg.jobs import Progress, stoppable
 from napari_synthseg.widgets._shared.controls import single_shot
 
 INTERVAL_MS = 100
+SPINNER_PERCENT = 20
+"""Of the speed of napari's spinner, while a job runs."""
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: it stands before napari's cancel button
 
 
@@ -51,6 +54,7 @@ class Activity:
         self._timer.timeout.connect(self._draw)
         self._timer.start(INTERVAL_MS)
         _open.add(self)
+        _slow_spinners()
 
     def close(self) -> None:
         bar, self._bar = self._bar, None
@@ -61,6 +65,7 @@ class Activity:
             self._timer.stop()
             self._timer.deleteLater()
         bar.close()
+        _slow_spinners()
 
     def _draw(self) -> None:
         if not isalive(self._owner):  # another window shows the line too
@@ -81,6 +86,17 @@ class Activity:
             bar.n = report.done
             bar.events.value(value=report.done)
         self._drawing = False
+
+
+def _slow_spinners() -> None:
+    """Let napari's spinner turn slowly while a line is open: each of its 25 frames a second composes the whole window.
+
+    See `controls._CalmBar`.
+    """
+    for status_bar in (one for one in QApplication.allWidgets() if isinstance(one, QStatusBar)):
+        for label in status_bar.findChildren(QLabel):
+            if (movie := label.movie()) is not None:
+                movie.setSpeed(SPINNER_PERCENT if _open else 100)
 
 
 logger = logging.getLogger("napari_synthseg")

@@ -51,6 +51,8 @@ class SegmentedLayer:
 def pipeline_steps(volume: Volume, *, name: str, **options: Any) -> Generator[Progress, None, Segmentation]:
     """Run the pipeline of `napari_synthseg.inference` with fields of `SegmentOptions`; torch is imported here."""
     yield Progress("Loading the program")
+    import skimage.color.colorconv  # noqa: F401  # napari's first Labels layer would, and hold the window meanwhile
+
     from napari_synthseg.inference.pipeline import segment_steps
 
     return (yield from segment_steps(volume, SegmentOptions(**options), name=name))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from qtpy.QtCore import Qt
+import time
+
+from qtpy.QtCore import QEvent, QObject, Qt
 from qtpy.QtWidgets import QCheckBox, QLineEdit, QPushButton, QSpinBox, QVBoxLayout, QWidget
 
-from napari_synthseg.widgets._shared.controls import Message, Section, form_layout
+from napari_synthseg.widgets._shared.controls import FRAME_S, Message, Section, form_layout, progress_bar
 from napari_synthseg.widgets._shared.face import set_tab_order
 
 
@@ -42,3 +44,25 @@ def test_a_section_unfolds_with_the_keyboard(qtbot):
     assert section.body.isVisible()
     section.set_unfolded(False)
     assert not section.body.isVisible()
+
+
+class Paints(QObject):
+    """How often a widget was painted."""
+
+    count = 0
+
+    def eventFilter(self, watched, event):
+        self.count += event.type() == QEvent.Type.Paint
+        return False
+
+
+def test_a_bar_without_an_end_moves_calmly(qtbot):
+    """Each of its pictures composes the whole window anew, which a graphics card may not be there for."""
+    bar, paints = progress_bar(), Paints()
+    qtbot.addWidget(bar)
+    bar.installEventFilter(paints)
+    bar.show()
+    qtbot.waitUntil(lambda: paints.count >= 3)  # it does move
+    paints.count, before = 0, time.monotonic()
+    qtbot.wait(1000)
+    assert paints.count <= (time.monotonic() - before) / FRAME_S + 1  # and Qt's style would sixty times

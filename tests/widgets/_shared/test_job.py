@@ -12,6 +12,7 @@ import weakref
 import pytest
 from napari.utils.progress import progress
 from qtpy.QtCore import QObject, QThreadPool
+from qtpy.QtWidgets import QLabel
 
 from napari_synthseg.jobs import Progress, checkpoint
 from napari_synthseg.widgets._shared import job as job_module
@@ -132,6 +133,17 @@ def test_the_activity_bar_follows_and_goes(job, qtbot):
     assert "Counting" in bar.desc
     qtbot.waitUntil(lambda: not job.running)
     assert not progress._all_instances
+
+
+def test_napari_s_spinner_turns_slowly_meanwhile(job, qtbot, window):
+    """Each of its pictures composes the whole window anew: 25 a second took a fifth of a core without a graphics card."""
+    status_bar = window().window._qt_window.statusBar()
+    (spinner,) = [label.movie() for label in status_bar.findChildren(QLabel) if label.movie() is not None]
+    job.start("Count", counting, 100_000, 0.02)
+    assert spinner.speed() == job_module.SPINNER_PERCENT < 50
+    with qtbot.waitSignal(job.stopped):
+        job.stop()
+    assert spinner.speed() == 100
 
 
 def test_the_activity_bar_can_cancel(job, qtbot):
