@@ -230,7 +230,7 @@ def in_window() -> dict[str, float]:
     """Segment by a click on the button of *Segment brain*."""
     import napari
     from napari.layers import Image
-    from qtpy.QtCore import Qt
+    from qtpy.QtCore import QEventLoop, Qt
     from qtpy.QtTest import QTest
 
     from napari_synthseg.widgets.layers.geometry import volume_to_layer
@@ -244,8 +244,10 @@ def in_window() -> dict[str, float]:
     QTest.qWait(1000)
 
     def click() -> None:
+        loop = QEventLoop()  # as in use: `wait_for` looks two hundred times a second, which costs time of its own
+        widget.queue.changed.connect(lambda: widget.queue.busy or loop.quit())
         QTest.mouseClick(widget.run, Qt.MouseButton.LeftButton)
-        wait_for(lambda: not widget.queue.busy)
+        loop.exec()
 
     found = timed(click)
     viewer.close()

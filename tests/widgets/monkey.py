@@ -284,6 +284,9 @@ class Monkey:
         while time.monotonic() < end and (progress._all_instances or QThreadPool.globalInstance().activeThreadCount()):
             QTest.qWait(50)
         QTest.qWait(200)
+        sys.last_type = sys.last_value = sys.last_traceback = (
+            None  # an error in a slot would keep its viewer and layers
+        )
         for _ in range(3):
             gc.collect()
             QTest.qWait(20)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import ref
 
 import numpy as np
-from napari.layers import Image, Labels, Layer
+from napari.layers import Image, Labels, Layer, Shapes
 from napari.utils.notifications import show_info
 from qtpy.compat import isalive
 from qtpy.QtCore import QTimer
@@ -154,8 +154,26 @@ def three_planes(viewer: napari.viewer.Viewer) -> None:
         QTimer.singleShot(FIT_MS, lambda: viewer.fit_to_view() if isalive(controls) else None)
         return
     place.reslicer.show()
+    manager.set_sync_filters({Shapes: {"forward_exclude": {"edge_width"}, "reverse_exclude": {"edge_width"}}})
+    manager.register_layer_hook(Shapes, _follow_widths)
     manager.show()
     _turn(viewer, manager)
+
+
+def _follow_widths(layer: Shapes, copy: Shapes) -> list[tuple[Any, Any]]:
+    """Give the shapes of a plane the line widths of the viewer's; the signals that do so.
+
+    The link of version 0.5 also does while a shape is being drawn, which the planes do not have yet: an error.
+    """
+
+    def follow(event: Any = None) -> None:
+        if copy.nshapes == layer.nshapes:
+            copy.edge_width = layer.edge_width
+
+    for signal in (layer.events.data, layer.events.edge_width):
+        signal.connect(follow, position="last")
+    follow()
+    return [(layer.events.data, follow), (layer.events.edge_width, follow)]
 
 
 def _turn(viewer: napari.viewer.Viewer, manager: Any) -> None:

@@ -12,6 +12,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 from napari.layers import Image, Labels, Layer
+from napari.layers.shapes._shapes_mouse_bindings import initiate_polygon_draw
 from qtpy.QtCore import Qt
 from scipy.ndimage import map_coordinates
 
@@ -76,6 +77,22 @@ def test_three_planes_are_linked_and_upright_and_let_go_after_them(window, qtbot
         return not any(model() for model in alive)
 
     qtbot.waitUntil(gone)
+    ortho_view_manager.delete_and_cleanup(viewer)
+
+
+def test_a_lasso_can_be_drawn_in_three_planes(window):
+    """napari selects the shape at the first press of the mouse, when only the viewer has it."""
+    viewer = window(show=True)
+    viewer.add_layer(scan_layer())
+    shapes = viewer.add_shapes(ndim=3, name="lassos")
+    shapes.current_edge_width = 0.07
+    planes.three_planes(viewer)
+    shapes.mode = "add_polygon_lasso"
+    initiate_polygon_draw(shapes, (3.0, 1.0, 1.0))
+    shapes._finish_drawing()
+    shapes.add(np.array([(3.0, 1, 1), (3, 1, 4), (3, 4, 4)]), shape_type="polygon", edge_width=0.07)
+    for plane in models(viewer).values():
+        assert plane.layers["lassos"].edge_width == [0.07]
     ortho_view_manager.delete_and_cleanup(viewer)
 
 
