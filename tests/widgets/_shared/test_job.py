@@ -136,7 +136,7 @@ def test_the_activity_bar_follows_and_goes(job, qtbot):
 
 
 def test_napari_s_spinner_turns_slowly_meanwhile(job, qtbot, window):
-    """Each of its pictures composes the whole window anew: 25 a second took a fifth of a core without a graphics card."""
+    """Each of its 25 pictures a second composes the whole window anew, without a graphics card by the processor."""
     status_bar = window().window._qt_window.statusBar()
     (spinner,) = [label.movie() for label in status_bar.findChildren(QLabel) if label.movie() is not None]
     job.start("Count", counting, 100_000, 0.02)
