@@ -27,6 +27,7 @@ import numpy as np
 import psutil
 from napari.utils.notifications import notification_manager
 from napari.utils.progress import progress
+from napari_orthogonal_views import ortho_view_manager
 from qtpy.compat import isalive
 from qtpy.QtCore import QPoint, Qt, QThreadPool, qInstallMessageHandler
 from qtpy.QtTest import QTest
@@ -278,6 +279,8 @@ class Monkey:
         """Close every widget and delete every layer, as it was at the beginning."""
         while self.docks:
             self.close_widget()
+        if (planes := ortho_view_manager._VIEWER_MANAGERS.get(self.viewer)) is not None:
+            planes.hide()  # two more canvases
         self.viewer.layers.clear()
         self.viewer.dims.ndisplay = 2
         end = time.monotonic() + 20

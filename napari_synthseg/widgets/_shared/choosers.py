@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from psygnal import Signal as News
+from psygnal import SignalInstance
 from qtpy.compat import isalive
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QComboBox, QFileDialog, QFrame, QWidget
@@ -175,14 +175,8 @@ SHORT = 16
 """Characters of a checksum that are shown."""
 
 
-class WeightsNews:
-    """News of weights; emitted and heard on the main thread."""
-
-    made = News(str)
-    """A file of weights was written: its path."""
-
-
-NEWS = WeightsNews()
+WEIGHTS_MADE = SignalInstance((str,))
+"""A file of weights was written: its path; emitted and heard on the main thread."""
 
 
 @dataclass(frozen=True)
@@ -268,7 +262,7 @@ class ModelChooser(QWidget):
         self.box.changed.connect(self._on_changed)
         self.box.opened.connect(self.open)
         self.about.toggled.connect(self.card.setVisible)
-        NEWS.made.connect(self._on_made)
+        WEIGHTS_MADE.connect(self._on_made)
 
     @property
     def chosen(self) -> dict[str, Any] | None:

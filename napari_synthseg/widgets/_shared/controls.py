@@ -34,8 +34,6 @@ Part = QWidget | QLayout | tuple[QWidget | QLayout, int] | None
 """A widget or layout, with its stretch if it has one; None is empty space that stretches."""
 FRAME_S = 0.2
 """Between two pictures of a bar that only says that something is going on."""
-STYLE_ANIMATION_UPDATE = 213
-"""`QEvent::StyleAnimationUpdate`, which PyQt6 does not name."""
 
 
 def listen(owner: QObject, react: Callable[[Any, Any], None], *events: Any) -> None:
@@ -134,14 +132,13 @@ def spin_box(low: int, high: int, value: int, tip: str, name: str) -> QSpinBox:
 class _CalmBar(QProgressBar):
     """A bar that moves at most every `FRAME_S` while its end is unknown; Qt's style asks for sixty frames a second.
 
-    Whatever moves costs more here than elsewhere: a window with an OpenGL canvas is composed anew, as a whole, for each
-    frame of the smallest of its parts, and without a graphics card (remote desktops) by the processor.
+    A window with an OpenGL canvas is composed as a whole for each of them, without a graphics card by the processor.
     """
 
     _drawn = 0.0
 
     def event(self, event: QEvent | None) -> bool:
-        if event is None or event.type() != STYLE_ANIMATION_UPDATE:
+        if event is None or event.type() != 213:  # QEvent::StyleAnimationUpdate, which PyQt6 does not name
             return super().event(event)
         event.accept()  # or the style ends the animation
         if (now := time.monotonic()) - self._drawn >= FRAME_S:

@@ -52,7 +52,7 @@ class Row(QObject):
         self.reset = _ResetButton(f"Reset {text.replace('&', '')}", keep_room=sliders)
         self.set_base(field.default)
         self._control.changed.connect(self._on_changed)
-        self.reset.clicked.connect(self.take_back)
+        self.reset.clicked.connect(lambda: self.set_value(self.field.default))
         if self.switch is not None:
             keep_from_wheel(self.switch)
             self.switch.toggled.connect(self._on_changed)
@@ -82,9 +82,6 @@ class Row(QObject):
             self.set_value(value)
             self.reset.setToolTip(f"Back to {_written(value)}")
         self.show_state()
-
-    def take_back(self) -> None:
-        self.set_value(self.field.default)
 
     @property
     def differs(self) -> bool:

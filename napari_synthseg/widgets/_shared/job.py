@@ -30,8 +30,7 @@ from napari_synthseg.jobs import Progress, stoppable
 from napari_synthseg.widgets._shared.controls import single_shot
 
 INTERVAL_MS = 100
-SPINNER_PERCENT = 20
-"""Of the speed of napari's spinner, while a job runs."""
+SPINNER_PERCENT = 20  # of its own speed, while a job runs
 BAR_FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt}"  # short: it stands before napari's cancel button
 
 
@@ -89,10 +88,7 @@ class Activity:
 
 
 def _slow_spinners() -> None:
-    """Let napari's spinner turn slowly while a line is open: each of its 25 frames a second composes the whole window.
-
-    See `controls._CalmBar`.
-    """
+    """Let napari's spinner, of 25 frames a second, turn slowly while a line is open; see `controls._CalmBar`."""
     for status_bar in (one for one in QApplication.allWidgets() if isinstance(one, QStatusBar)):
         for label in status_bar.findChildren(QLabel):
             if (movie := label.movie()) is not None:
@@ -119,7 +115,7 @@ class Job(QObject):
     """
 
     progressed = Signal(object)  # Progress
-    ticked = Signal(float)  # seconds since it was started, every second until it ends or is asked to
+    ticked = Signal(object)  # the last Progress, every second until it ends or is asked to
     returned = Signal(object)  # the result
     failed = Signal(object)  # the exception
     stopping = Signal()  # asked to stop; `stopped` follows within a second
@@ -134,7 +130,7 @@ class Job(QObject):
         self._patience = single_shot(self, PATIENCE_MS, self._abandon)
         self._started = 0.0
         self._clock = QTimer(self)
-        self._clock.timeout.connect(lambda: self.ticked.emit(self.seconds))
+        self._clock.timeout.connect(lambda: self.ticked.emit(self._report))
         for name, slot in slots.items():
             getattr(self, name).connect(slot)
 
@@ -159,7 +155,7 @@ class Job(QObject):
         """
         if self.running:
             raise RuntimeError("A job is running; stop it or wait for it.")
-        self._stopping, self._outcome = False, None
+        self._stopping, self._outcome, self._report = False, None, Progress("Starting")
         self._activity = Activity(title, self.stop, self) if title else None
         # Weak: napari keeps each worker for good, a log the frames of an error, and they this function.
         stop, owner = threading.Event(), ref(self)
@@ -193,6 +189,7 @@ class Job(QObject):
     def _on_yielded(self, report: Progress) -> None:
         if self._stopping:
             return
+        self._report = report
         if self._activity is not None:
             self._activity.report = report
         self.progressed.emit(report)

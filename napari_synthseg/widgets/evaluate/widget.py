@@ -126,14 +126,10 @@ class Results(QWidget):
             self.note.say(GONE if where is None else TOO_FLAT)
             return
         index = np.zeros(where.ndim)
-        index[-3:] = self._outcome.worst[value][self._sliced_axis()]
+        dims, first = self._viewer.dims, self._viewer.dims.ndim - 3
+        sliced = [axis - first for axis in dims.not_displayed if axis >= first] or [0]  # the first in 3D
+        index[-3:] = self._outcome.worst[value][sliced[-1]]
         look_at(self._viewer, np.asarray(where.data_to_world(index))[-3:])
-
-    def _sliced_axis(self) -> int:
-        """Return which of the last three axes is not on the canvas; the first in 3D."""
-        first = self._viewer.dims.ndim - 3
-        hidden = [axis - first for axis in self._viewer.dims.not_displayed if axis >= first]
-        return hidden[-1] if hidden else 0
 
     def _listen(self, layer: Layer, on: bool) -> None:
         (layer.events.name.connect if on else layer.events.name.disconnect)(self._on_name)
@@ -275,7 +271,7 @@ class EvaluateWidget(ScrolledFace):
         self.job = Job(
             self,
             progressed=self._on_progress,
-            ticked=self._on_tick,
+            ticked=self._on_progress,
             returned=self._on_returned,
             failed=lambda error: self._end(complain(error, DOING)),
             stopped=lambda: self._end("Stopped."),
@@ -314,9 +310,8 @@ class EvaluateWidget(ScrolledFace):
         self._place = copied_geometry(layers[1]), voxel_mm3(layers[1])
         for layer in layers:
             connect_edits(layer, self._on_edited)
-        self._report = Progress("Starting")
         self.job.start("Evaluate", self._steps, *scans)
-        self.status.say(self._report.stage)
+        self.status.say("Starting")
         self._show_state()
 
     def _on_layer_removed(self, event: Any) -> None:
@@ -330,11 +325,7 @@ class EvaluateWidget(ScrolledFace):
 
     def _on_progress(self, report: Progress) -> None:
         self._progress.show_report(report)
-        self._report = report
-        self._on_tick(self.job.seconds)
-
-    def _on_tick(self, seconds: float) -> None:
-        self.status.say(so_far(self._report, seconds))
+        self.status.say(so_far(report, self.job.seconds))
 
     def _on_returned(self, outcome: model.LayerComparison) -> None:
         pred, truth = self._end("")

@@ -129,7 +129,7 @@ class PreviewPage(PageControls):
             (self.copy_command.triggered, lambda: self.copy_recipe(python=False)),
             (self.copy_python.triggered, lambda: self.copy_recipe(python=True)),
             (self.save.clicked, self.save_files),
-            (self.pair.removed, self._on_layer_removed),
+            (self.pair.removed, self.redrawer.stop),  # who deletes a layer does not want it back at once
             (self.redrawer.pictured, self._on_pictured),
             (self.redrawer.staged, self._on_staged),
             (self.redrawer.failed, lambda error: self.status.say(complain(error, "Drawing"))),
@@ -243,9 +243,6 @@ class PreviewPage(PageControls):
         if "thumbnail" in report.figures:
             self.samples.add(report.figures["thumbnail"])
             self.samples.mark(self.seed.value())
-
-    def _on_layer_removed(self) -> None:
-        self.redrawer.stop()  # who deletes a layer does not want it back at once
 
     def _on_pictured(self, picture: Picture) -> None:
         self.pair.show(picture, labels_visible=self.target.isChecked())

@@ -71,10 +71,6 @@ class Draft:
         return self._now < len(self._steps)
 
     @property
-    def empty(self) -> bool:
-        return not self.voxels.any()
-
-    @property
     def solid(self) -> bool:
         """Whether a slice may show what no prompt on it has made: the object was refined or followed through slices."""
         return any(step.place is None for step in self.steps)

@@ -67,14 +67,13 @@ class SegmentQueue(QObject):
         self._job = Job(
             self,
             progressed=self._on_progressed,
-            ticked=lambda _: self._on_progressed(self._report),
+            ticked=self._on_progressed,
             returned=self._on_returned,
             failed=self._on_failed,
             stopped=self._on_stopped,
         )
         self.current: Run | None = None
         self.runs: list[Run] = []
-        self._report: Progress | None = None
 
     @property
     def open(self) -> int:
@@ -123,47 +122,37 @@ class SegmentQueue(QObject):
         try:
             scan = layer_scan(run.layer, run.index)
         except ValueError as error:
-            self._end(run, FAILED, str(error))
-            self.failed.emit(run, error)
-            self.changed.emit()
-            self._next()
+            self.current = run
+            self._on_failed(error)
             return
-        run.started, run.state, self.current, self._report = time.monotonic(), RUNNING, run, None
+        run.started, run.state, self.current = time.monotonic(), RUNNING, run
         title = "Segment brain" if len(self.runs) == 1 else f"Segment brain, {run.layer.name}"
         self._job.start(title, segment_scan, scan, run.options, self._steps)
         self.changed.emit()
 
-    def _end(self, run: Run, state: str, note: str = "") -> None:
+    def _end(self, state: str, note: str = "") -> Run:
+        assert self.current is not None
+        run, self.current = self.current, None
         run.state, run.note, run.seconds = state, run.note or note, run.elapsed
-        self.current = None
+        return run
 
-    def _on_progressed(self, report: Progress | None) -> None:
-        self._report = report
-        if self.current is not None and report is not None:
-            self.progressed.emit(self.current, report)
+    def _on_progressed(self, report: Progress) -> None:
+        self.progressed.emit(self.current, report)
 
     def _on_returned(self, outcome: SegmentedLayer) -> None:
-        run = self.current
-        if run is not None:
-            self._end(run, DONE)
-            run.warnings = tuple(outcome.segmentation.warnings)
-            rating = getattr(outcome.segmentation, "qc_rating", None)
-            run.poor = rating is not None and rating.failed
-            self.finished.emit(run, outcome)
+        run = self._end(DONE)
+        run.warnings = tuple(outcome.segmentation.warnings)
+        rating = getattr(outcome.segmentation, "qc_rating", None)
+        run.poor = rating is not None and rating.failed
+        self.finished.emit(run, outcome)
         self._go_on()
 
     def _on_failed(self, error: Exception) -> None:
-        run = self.current
-        if run is not None:
-            self._end(run, FAILED, str(error))
-            self.failed.emit(run, error)
+        self.failed.emit(self._end(FAILED, str(error)), error)
         self._go_on()
 
     def _on_stopped(self) -> None:
-        run = self.current
-        if run is not None:
-            self._end(run, STOPPED)
-            self.stopped.emit(run)
+        self.stopped.emit(self._end(STOPPED))
         self._go_on()
 
     def _go_on(self) -> None:

@@ -60,7 +60,9 @@ class SegmentWidget(ScrolledFace):
         self.status = Message(lines=1)
         self.list = QueueList(self.queue)
         self.volumes = VolumesPanel(self._viewer)
-        self.volumes.probability_requested.connect(self._on_probability)
+        self.volumes.probability_requested.connect(
+            lambda value: self.volumes.layer is not None and self.probabilities.request(self.volumes.layer, value)
+        )
         self.view = ViewBar(self._viewer, self)
         above = (self.choices, self.run, self._progress, self.list, self.status)
         self.show_inside(*above, (self.volumes, 100), self.view, None)
@@ -75,10 +77,6 @@ class SegmentWidget(ScrolledFace):
             index = self.choices.index_of(layer)
             runs.append(Run(layer, {**options, "index": index}, index))
         self.queue.add(runs)
-
-    def _on_probability(self, value: int) -> None:
-        if self.volumes.layer is not None:
-            self.probabilities.request(self.volumes.layer, value)
 
     def _on_layer_removed(self, event: Any) -> None:
         self.volumes.forget(event.value)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from napari.layers import Image, Labels
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QSizePolicy, QWidget
+from superqt.utils import signals_blocked
 
 from napari_synthseg.errors import InputError
 from napari_synthseg.fields import Field, fields_of
@@ -125,7 +126,6 @@ class RecipeForm(QWidget):
     def __init__(self, viewer: ViewerModel, entry: Any) -> None:
         super().__init__()
         self._entry, self.options = entry, entry.options
-        self._filling = False
         fields = {one.name: one for one in fields_of(self.options)}
         self.data = {one.name: DataChooser(viewer, one) for one in model.data_fields(self.options)}
         usual = [name for name in USUAL if name in fields and name not in self.data]
@@ -182,13 +182,12 @@ class RecipeForm(QWidget):
         return self.form.problem(**chosen, out=model.LATER)
 
     def fill(self, values: Mapping[str, Any]) -> None:
-        self._filling = True
-        self.form.set_defaults()
-        self.form.set_values({name: value for name, value in values.items() if name not in self.data})
-        for name, chooser in self.data.items():
-            chooser.choose(values[name] if isinstance(values.get(name), Path) else NOTHING)
-        self._filling = False
-        self._on_changed()
+        with signals_blocked(self):
+            self.form.set_defaults()
+            self.form.set_values({name: value for name, value in values.items() if name not in self.data})
+            for name, chooser in self.data.items():
+                chooser.choose(values[name] if isinstance(values.get(name), Path) else NOTHING)
+        self.changed.emit()
 
     def kept(self) -> dict[str, Any]:
         """Return the choices to remember: plain values, and folders as text."""
@@ -201,13 +200,11 @@ class RecipeForm(QWidget):
 
     def recall(self, kept: Mapping[str, Any], device: str) -> None:
         """Show remembered choices, except folders that no longer exist."""
-        self._filling = True
-        self.form.set_values({"device": device, **kept.get("values", {})})
-        for name, text in kept.get("folders", {}).items():
-            if name in self.data and Path(text).exists():
-                self.data[name].choose(Path(text))
-        self._filling = False
-        self._mark_preset()
+        with signals_blocked(self):
+            self.form.set_values({"device": device, **kept.get("values", {})})
+            for name, text in kept.get("folders", {}).items():
+                if name in self.data and Path(text).exists():
+                    self.data[name].choose(Path(text))
 
     def _stages(self) -> dict[str, int]:
         data = {name: model.LATER for name, one in self.data.items() if _is_something(one) or one.field.required}
@@ -218,16 +215,13 @@ class RecipeForm(QWidget):
 
     def _choose_preset(self, name: str) -> None:
         kept = {name: value for name, value in self.form.differences().items() if name in OWN}
-        self._filling = True
-        self.form.set_defaults()
+        with signals_blocked(self):
+            self.form.set_defaults()
         self.form.set_values({**kept, **self._presets[name]})
-        self._filling = False
-        self._on_changed()
 
     def _on_changed(self) -> None:
-        if not self._filling:
-            self._mark_preset()
-            self.changed.emit()
+        self._mark_preset()
+        self.changed.emit()
 
     def _mark_preset(self) -> None:
         changed = {name: value for name, value in self.form.differences().items() if name not in OWN}

@@ -22,7 +22,7 @@ from napari_synthseg.training import runs
 from napari_synthseg.training.runs import RECIPES
 from napari_synthseg.weights import catalogue
 from napari_synthseg.widgets._shared.choices import use_folders
-from napari_synthseg.widgets._shared.choosers import NEWS
+from napari_synthseg.widgets._shared.choosers import WEIGHTS_MADE
 from napari_synthseg.widgets._shared.face import TabbedFace
 from napari_synthseg.widgets._shared.job import Job
 from napari_synthseg.widgets._shared.user import complain
@@ -141,7 +141,7 @@ class TrainWidget(TabbedFace):
             self.do("Exporting weights of the run", runs.use, run, then=used)
 
         def used(path: Path) -> None:
-            NEWS.made.emit(str(path))
+            WEIGHTS_MADE.emit(str(path))
             card = {**catalogue.read_card(path), "path": str(path)}
             place = PLACES.get(spec_of(card).role, "can be given to another training to start from")
             self.runs.status.say(f"{path.stem} {place} now.")

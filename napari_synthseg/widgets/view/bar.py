@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from qtpy.compat import isalive
-from qtpy.QtWidgets import QPushButton, QWidget
+from qtpy.QtWidgets import QWidget
 
 from napari_synthseg.widgets._shared.choices import Choice
 from napari_synthseg.widgets._shared.controls import button, combo, listen, row
@@ -50,7 +51,10 @@ class ViewBar(QWidget):
         upright = Upright.of(viewer)
         upright.hold()
         self.destroyed.connect(upright.release)
-        self.buttons = {name: self._view_button(name) for name in view.VIEWS}
+        self.buttons = {
+            name: button(text, tip, partial(self.show_view, name), name=spoken, width=_WIDTH, checkable=True)
+            for name, (text, spoken, tip) in _BUTTONS.items()
+        }
         self.convention = combo(_CONVENTIONS, "Which side of the picture is the patient's left.")
         self.convention.setAccessibleName("View convention")
         self.convention.setMinimumWidth(60)
@@ -70,10 +74,6 @@ class ViewBar(QWidget):
     @property
     def wanted(self) -> bool:
         return isalive(self) and self._face is not None and isalive(self._face) and self._face.on_screen
-
-    def _view_button(self, name: str) -> QPushButton:
-        text, spoken, tip = _BUTTONS[name]
-        return button(text, tip, lambda: self.show_view(name), name=spoken, width=_WIDTH, checkable=True)
 
     def show_view(self, name: str) -> None:
         view.set_view(self._viewer, name, self.convention.currentData())

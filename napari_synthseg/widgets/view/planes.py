@@ -108,10 +108,12 @@ def reslice(layer: Layer) -> Layer:
         return Resliced(np.asarray(layer.data), layer_affine(layer), int(isinstance(layer, Image)))
 
     def follow(event: object = None) -> None:
-        made.data = resliced()
+        if (shown := alive()) is not None:
+            shown.data = resliced()
 
     def follow_colors(event: object = None) -> None:
-        made.colormap = layer.colormap
+        if (shown := alive()) is not None:
+            shown.colormap = layer.colormap
 
     _, attributes, kind = layer.as_layer_data_tuple()
     data = resliced()
@@ -120,6 +122,7 @@ def reslice(layer: Layer) -> Layer:
     kept = {name: value for name, value in attributes.items() if name not in ("rotate", "shear", "affine")}
     made = Layer.create(data, {**kept, **place, "name": f"{layer.name} (resliced)", "visible": True}, kind)
     made.editable = False
+    alive = ref(made)  # the layer outlives it
     layer.events.data.connect(follow)
     layer.events.colormap.connect(follow_colors)
     if isinstance(layer, Labels):
@@ -161,19 +164,15 @@ def three_planes(viewer: napari.viewer.Viewer) -> None:
 
 
 def _follow_widths(layer: Shapes, copy: Shapes) -> list[tuple[Any, Any]]:
-    """Give the shapes of a plane the line widths of the viewer's; the signals that do so.
-
-    The link of version 0.5 also does while a shape is being drawn, which the planes do not have yet: an error.
-    """
+    """Link line widths of shapes after the shapes: version 0.5 does it first, an error while one is being drawn."""
 
     def follow(event: Any = None) -> None:
         if copy.nshapes == layer.nshapes:
             copy.edge_width = layer.edge_width
 
-    for signal in (layer.events.data, layer.events.edge_width):
-        signal.connect(follow, position="last")
     follow()
-    return [(layer.events.data, follow), (layer.events.edge_width, follow)]
+    signals = layer.events.data, layer.events.edge_width
+    return [(signal, signal.connect(follow, position="last")) for signal in signals]
 
 
 def _turn(viewer: napari.viewer.Viewer, manager: Any) -> None:

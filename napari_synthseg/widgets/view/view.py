@@ -61,7 +61,8 @@ def set_view(viewer: ViewerModel, name: str, convention: str | None = None) -> N
     space, camera = _space(viewer), viewer.scene.camera
     if current_view(viewer)[0] is None:
         viewer.canvas.overlays.axes.visible, viewer.canvas.overlays.axes.box = True, False
-    point, whole, zoom = focus(viewer), shows_everything(viewer), camera.zoom
+    point, zoom, extent = focus(viewer), camera.zoom, np.diff(viewer.layers.extent.world, axis=0)[0]
+    whole = zoom <= 1.05 * _fitting(viewer, extent)  # as after napari's home button
     viewer.dims.ndisplay = 3 if name == THREE_D else 2
     viewer.dims.order = (*range(space[0]), *(space[axis] for axis in _ORDERS[name]))
     camera.orientation = orientation(name, convention)
@@ -133,11 +134,6 @@ def focus(viewer: ViewerModel) -> np.ndarray:
         for axis, middle, _ in seen:
             point[axis - space[0]] = middle
     return point
-
-
-def shows_everything(viewer: ViewerModel) -> bool:
-    """Return whether the whole scene is in view, as after napari's home button."""
-    return viewer.scene.camera.zoom <= 1.05 * _fitting(viewer, np.diff(viewer.layers.extent.world, axis=0)[0])
 
 
 def _fitting(viewer: ViewerModel, extent: np.ndarray) -> float:

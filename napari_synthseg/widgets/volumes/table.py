@@ -93,7 +93,8 @@ class VolumesTable(Table):
         parts = (row,) if isinstance(row, VolumeRow) else (row.left, row.right)
         for part in parts:
             side = "" if len(parts) == 1 else f" ({part.side})"
-            _add(menu, f"Probability as a layer{side}", lambda value=part.value: self.probability.emit(value))
+            action = menu.addAction(f"Probability as a layer{side}")
+            action.triggered.connect(lambda *_, value=part.value: self.probability.emit(value))
         menu.addSeparator()
         self.menu_opened.emit(menu, values)
         return menu
@@ -169,10 +170,6 @@ def _shown(layer: Labels, row: Row) -> bool | None:
     """Whether the layer draws the labels of a row; None if some of them."""
     count = len(visible_among(layer, row.values))
     return None if 0 < count < len(row.values) else count > 0
-
-
-def _add(menu: QMenu, text: str, act: Callable[[], None]) -> None:
-    menu.addAction(text).triggered.connect(lambda *_: act())
 
 
 def _part(row: Row, column: int) -> tuple[int, ...]:

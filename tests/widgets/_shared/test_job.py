@@ -78,7 +78,7 @@ def test_a_job_starts_while_others_have_every_thread(job, qtbot):
 def test_a_job_says_every_second_how_long_it_runs(job, qtbot, monkeypatch):
     monkeypatch.setattr(job_module, "TICK_MS", 50)
     seconds: list[float] = []
-    job.ticked.connect(seconds.append)
+    job.ticked.connect(lambda report: seconds.append(job.seconds))
     assert job.seconds == 0.0
     with qtbot.waitSignal(job.returned):
         job.start("Deaf", deaf, 1.0, [])  # it reports nothing meanwhile

@@ -67,7 +67,7 @@ def test_an_answer_to_what_was_taken_back_does_not_count(draft):
     step = draft.add_point(PLACE, (2, 3), True)
     draft.undo()
     assert not draft.answer(step, square())
-    assert draft.empty
+    assert not draft.voxels.any()
     assert draft.redo() is step
     assert not step.answered
     assert draft.answer(step, square())
@@ -95,7 +95,7 @@ def test_a_structure_that_is_refined_is_what_clicks_repair(draft):
     draft.undo()
     draft.undo()
     draft.undo()
-    assert draft.empty
+    assert not draft.voxels.any()
 
 
 def test_what_other_slices_leave_on_a_slice_is_no_mask_to_repair(draft):
@@ -131,7 +131,7 @@ def test_a_click_while_following_is_undone_alone(draft):
 def test_beginning_anew_can_be_taken_back(draft):
     clicked(draft)
     draft.clear()
-    assert draft.empty and draft.prompted() == ()
+    assert not draft.voxels.any() and draft.prompted() == ()
     draft.undo()
     np.testing.assert_array_equal(draft.mask(PLACE), square())
     assert draft.prompts(PLACE).points == ((2.0, 3.0),)

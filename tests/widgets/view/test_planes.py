@@ -80,6 +80,14 @@ def test_three_planes_are_linked_and_upright_and_let_go_after_them(window, qtbot
     ortho_view_manager.delete_and_cleanup(viewer)
 
 
+def test_a_scan_does_not_keep_what_showed_it_resliced():
+    scan = scan_layer("oblique")
+    shown = ref(reslice(scan))
+    gc.collect()
+    assert shown() is None
+    scan.data = np.zeros_like(scan.data)
+
+
 def test_a_lasso_can_be_drawn_in_three_planes(window):
     """napari selects the shape at the first press of the mouse, when only the viewer has it."""
     viewer = window(show=True)
