@@ -280,7 +280,7 @@ class Monkey:
         while self.docks:
             self.close_widget()
         if (planes := ortho_view_manager._VIEWER_MANAGERS.get(self.viewer)) is not None:
-            planes.hide()  # two more canvases
+            planes.main_controls_widget.show_checkbox.setChecked(False)  # two more canvases
         self.viewer.layers.clear()
         self.viewer.dims.ndisplay = 2
         end = time.monotonic() + 20
