@@ -198,6 +198,15 @@ def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch,
     assert tracer.given[0].points == ((10, 12), (11, 12), (0, 0)) and tracer.given[0].box == (5, 5, 16, 18)
 
 
+def test_masks_that_no_memory_holds_are_refused_before_they_are_made(scan, tmp_path, monkeypatch):
+    nib.save(nib.Nifti1Image(TRUTH.astype(np.uint8), AFFINE), scan)
+    monkeypatch.setattr("napari_synthseg.io.checks.free_host_memory", lambda: 3 * TRUTH.size)  # enough to read it
+    tracer = Tracer()
+    with pytest.raises(InputError, match=r"scan.nii.gz has 24 x 30 x 12 voxels, which take .* of memory"):
+        segment(scan, tmp_path / "out.nii.gz", inside=((10, 12, 4),), session=tracer)
+    assert not tracer.given and not (tmp_path / "out.nii.gz").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
