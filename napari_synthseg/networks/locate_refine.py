@@ -4,11 +4,11 @@ SynthSeg+'s idea of feeding one network's posteriors to the next, used for speed
 are the only cues, and a whole head at low resolution shows them cheaply. Both stages are half-resolution U-Nets. The
 second also knows what each structure looks like in this scan: see `appearance`.
 
-Averaging happens inside the network. With flips, a second pass sees the mirrored scan, one voxel further along each
-axis: its trunk, whose grid is twice as coarse, then samples the scan at other places, which gains more than mirroring
-does (docs/results.md). Mirroring its features and reordering the head's weights gives its logits at the places, and in
-the channel order, where they are needed: they are made for a few slices and one sub-voxel position at a time and
-written once, in float16. That takes a fraction of the time and memory of averaging whole volumes.
+Averaging happens inside the network. With flips, further passes see the scan mirrored, one voxel further along some
+axes, or both: the trunk, whose grid is twice as coarse, then samples the scan at other places, which gains more than
+mirroring does (docs/results.md). Mirroring its features and reordering the head's weights gives its logits at the
+places, and in the channel order, where they are needed: they are made for a few slices and one sub-voxel position at a
+time and written once, in float16. That takes a fraction of the time and memory of averaging whole volumes.
 
 The intensities speak last: `LocateRefine.posteriors` smooths the refiner's logits, because its head answers each
 sub-voxel position by weights of its own, which disagree, fits the Gaussians again to what was found at 1 mm, and adds
@@ -30,8 +30,8 @@ from napari_synthseg.networks.appearance import fit_appearance, moments, sampled
 from napari_synthseg.networks.registry import Card, register
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 
-EVIDENCE = 1.2
-"""Weight of the intensities once their Gaussians were fitted at 1 mm; the learned one is that of Gaussians at 2 mm."""
+FITS = 2
+"""How often Gaussians are fitted at 1 mm, to squared posteriors: sure voxels, which hold a single structure, count."""
 PRIOR_FLOOR = 1e-4
 """Posteriors of the locator are mixed with this much of the uniform, so that the refiner can overrule them."""
 
@@ -143,14 +143,15 @@ class LocateRefine(nn.Module):
         """
         for channel in logits:
             channel.copy_(smoothed(channel))
-        few = (..., *(slice(None, None, 2),) * 3)
-        image, appearance = image.float(), appearance.to(logits.device)
-        found = with_evidence(logits[few][None], image[few], appearance, self.refiner.evidence.to(logits.device))
-        own = moments(image[few].flatten(2), found.softmax(1).flatten(2))
+        image, few = image.float(), (sampled(image), sampled(logits[None]))
+        weight: torch.Tensor | float = self.refiner.evidence.to(logits.device)  # learned, for Gaussians at 2 mm
+        for _ in range(FITS):
+            found = with_evidence(few[1], few[0], appearance.to(logits.device), weight).softmax(1)
+            appearance, weight = moments(few[0].flatten(2), found.square().flatten(2)), 1.0
         for low in range(0, logits.shape[1], SLICES):
             checkpoint()
             x = slice(low, low + SLICES)
-            logits[:, x] = with_evidence(logits[None, :, x], image[:, :, x], own, EVIDENCE)[0].softmax(0)
+            logits[:, x] = with_evidence(logits[None, :, x], image[:, :, x], appearance)[0].softmax(0)
         return logits
 
     def locate(self, image: torch.Tensor) -> torch.Tensor:
@@ -186,9 +187,9 @@ def located(
 
     `denoised` (1, T, X, Y, Z) is D's view of the image, if there is a D and it is known already.
     """
-    net, seen_by, features, fields = model.locator, views(order), [], []
+    net, seen_by, features, fields = model.locator, views(order, most=4), [], []
     for view in seen_by:
-        known = () if denoised is None or view.order is not None else (denoised,)
+        known = () if denoised is None or view != View() else (denoised,)
         features.append(view.back(net.trunk(to_memory(view.image(image)), *known)[0]))
         term = torch.as_tensor(net.bias([n // 2 for n in image.shape[2:]]))[0]
         fields.append(view.reordered(view.back(term), 0))
@@ -197,47 +198,58 @@ def located(
 
 @dataclass(frozen=True)
 class View:
-    """How a pass sees a scan: as it is, or mirrored and one voxel further along each axis."""
+    """How a pass sees a scan: as it is or mirrored, and one voxel further along some axes."""
 
     order: Sequence[int] | None = None
-    """Channels in the mirror image; None: the scan as it is."""
+    """Channels in the mirror image; None: the scan is not mirrored."""
+    shift: tuple[int, int, int] = (0, 0, 0)
+    """Voxels further along each axis, 0 or 1."""
 
     def image(self, image: torch.Tensor) -> torch.Tensor:
         """Return the (1, C, X, Y, Z) image of this pass; beyond its end the last voxels are repeated."""
-        if self.order is None:
-            return image
-        return F.pad(image, (0, 1) * 3, mode="replicate")[..., 1:, 1:, 1:].flip(2)
+        x, y, z = self.shift
+        return self.mirrored(self.padded(image, 0, 1)[..., x:, y:, z:], 2)
 
     def prior(self, prior: torch.Tensor) -> torch.Tensor:
-        """Return the (1, K, X/2, Y/2, Z/2) prior of its image: half a voxel further along each axis."""
-        if self.order is None:
-            return prior
-        return self.reordered(F.avg_pool3d(F.pad(prior, (0, 1) * 3, mode="replicate"), 2, 1).flip(2), 1)
+        """Return the (1, K, X/2, Y/2, Z/2) prior of its image: half a voxel further along the shifted axes."""
+        further = F.avg_pool3d(self.padded(prior, 0, 1), [1 + s for s in self.shift], 1)
+        return self.reordered(self.mirrored(further, 2), 1)
+
+    def mirrored(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        return x if self.order is None else x.flip(axis)
 
     def reordered(self, x: torch.Tensor, axis: int) -> torch.Tensor:
         """Exchange the channels of the two sides."""
         return x if self.order is None else x.index_select(axis, torch.tensor(self.order, device=x.device))
 
+    def padded(self, x: torch.Tensor, ahead: int, behind: int) -> torch.Tensor:
+        """Repeat the first and the last voxels of (1, C, X, Y, Z) along the shifted axes."""
+        pads = [n * s for s in reversed(self.shift) for n in (ahead, behind)]
+        return F.pad(x, pads, mode="replicate") if any(self.shift) else x
+
     def back(self, x: torch.Tensor) -> torch.Tensor:
-        """Return (C, X, Y, Z) on the trunk's grid as it lies in the scan; of the mirrored pass with a voxel ahead."""
-        return x if self.order is None else F.pad(x.flip(1)[None], (1, 0) * 3, mode="replicate")[0]
+        """Return (C, X, Y, Z) on the trunk's grid as it lies in the scan, with a voxel ahead on the shifted axes."""
+        return self.padded(self.mirrored(x, 1)[None], 1, 0)[0]
 
     def at(self, x: torch.Tensor, position: int, part: slice) -> torch.Tensor:
         """Return what is `back` for a sub-voxel position of some slices of the scan."""
-        if self.order is None:
-            return x[:, part]
-        dx, dy, dz = position >> 2, (position >> 1) & 1, position & 1
-        y, z = x.shape[2] - 1, x.shape[3] - 1
+        dx, dy, dz = (s * (position >> bit & 1) for s, bit in zip(self.shift, (2, 1, 0), strict=True))
+        y, z = x.shape[2] - self.shift[1], x.shape[3] - self.shift[2]
         return x[:, part.start + dx : part.stop + dx, dy : dy + y, dz : dz + z]
 
     def position(self, position: int) -> int:
         """Return the sub-voxel position at which the pass sees what the scan has at another."""
-        return position if self.order is None else (7 - position) ^ 4
+        x, y, z = self.shift
+        return position ^ (4 * x + 2 * y + z) ^ (0 if self.order is None else 4)
 
 
-def views(order: Sequence[int] | None) -> tuple[View, ...]:
-    """Return the passes that are averaged, given the channels after a flip; None: one pass."""
-    return (View(),) if order is None else (View(), View(order))
+def views(order: Sequence[int] | None, most: int = 2) -> tuple[View, ...]:
+    """Return the passes that are averaged, two or four, given the channels after a flip; None: one pass."""
+    if order is None:
+        return (View(),)
+    if most == 2:
+        return View(), View(order, (1, 1, 1))
+    return View(), View(order, (1, 1, 0)), View(None, (1, 0, 1)), View(order, (0, 1, 1))
 
 
 def _as_computed(x: torch.Tensor) -> torch.Tensor:

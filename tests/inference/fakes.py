@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from torch import nn
@@ -117,3 +119,23 @@ class FakeUNet(nn.Module):
         middle = (weight * torch.arange(len(weight))).sum() / weight.sum()
         left = (torch.arange(len(weight)) <= middle).float().view(1, 1, -1, 1, 1)
         return self.inner._sided(self.inner._tissue(image), left)
+
+
+def later(volume: torch.Tensor, x: int = 1, y: int = 1, z: int = 1) -> torch.Tensor:
+    """Return what lies so many voxels further along each axis; the last voxels twice."""
+    return nn.functional.pad(volume, (0, z, 0, y, 0, x), mode="replicate")[..., x:, y:, z:]
+
+
+def earlier(volume: torch.Tensor, x: int = 1, y: int = 1, z: int = 1) -> torch.Tensor:
+    """Undo `later`, but for the first voxel along each axis, which is left out."""
+    return volume[..., 1 - x : volume.shape[-3] - x, 1 - y : volume.shape[-2] - y, 1 - z : volume.shape[-1] - z]
+
+
+def mean_of_four_views(
+    network: Callable[[torch.Tensor], torch.Tensor], image: torch.Tensor, order: Sequence[int]
+) -> torch.Tensor:
+    """Return the mean of a network's (K, X, Y, Z) answers as the locator averages them, without the first voxels."""
+    seen = [earlier(network(later(image, x, 0, z)), x, 0, z) for x, z in ((0, 0), (1, 1))]
+    for shift in ((1, 1, 0), (0, 1, 1)):
+        seen.append(earlier(network(later(image, *shift).flip(2)).flip(1)[order], *shift))
+    return torch.stack(seen).mean(0)

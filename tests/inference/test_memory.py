@@ -17,7 +17,7 @@ from napari_synthseg.inference.state import Prediction
 from napari_synthseg.jobs import Stopped, run, stoppable
 from napari_synthseg.networks import locate_refine
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
-from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan
+from tests.inference.fakes import LABELS, FakeLocateRefine, FakeUNet, ball_scan, earlier, later, mean_of_four_views
 from tests.shared_data import shared
 
 
@@ -143,16 +143,6 @@ def small_network() -> LocateRefine:
     return model
 
 
-def later(volume: torch.Tensor) -> torch.Tensor:
-    """Return what lies one voxel further along each axis; the last voxels twice."""
-    return nn.functional.pad(volume, (0, 1) * 3, mode="replicate")[..., 1:, 1:, 1:]
-
-
-def averaged(direct: torch.Tensor, shifted: torch.Tensor) -> torch.Tensor:
-    """Average (K, X, Y, Z) posteriors with those of `later`, where both exist."""
-    return (direct[:, 1:, 1:, 1:] + shifted[:, :-1, :-1, :-1]) / 2
-
-
 def test_averaging_inside_the_refiner_is_averaging_its_logits():
     model = small_network()
     order = list(anatomy.flip_channels(model.labels))
@@ -169,7 +159,9 @@ def test_averaging_inside_the_refiner_is_averaging_its_logits():
         direct = logits(image, prior, looks)
         mirrored = logits(later(image).flip(2), between[:, order].flip(2), looks[:, order]).flip(1)[order]
         ours = model.refine_averaged(image, prior, looks, order)
-        torch.testing.assert_close(ours[:, 1:, 1:, 1:].float(), averaged(direct, mirrored), atol=1e-2, rtol=1e-3)
+        torch.testing.assert_close(
+            ours[:, 1:, 1:, 1:].float(), (earlier(direct, 0, 0, 0) + earlier(mirrored)) / 2, atol=1e-2, rtol=1e-3
+        )
         torch.testing.assert_close(
             model.refine_averaged(image, prior, looks, None).float(), direct, atol=1e-2, rtol=1e-3
         )
@@ -180,10 +172,9 @@ def test_averaging_inside_the_locator_is_averaging_its_logits():
     order = list(anatomy.flip_channels(model.labels))
     image = torch.rand(1, 1, 96, 112, 96)
     with torch.inference_mode():
-        direct = model.locator(image)[0]
-        mirrored = model.locator(later(image).flip(2))[0].flip(1)[order]
         ours = locate_refine.located(model, image, order)[:, 1:, 1:, 1:].float()
-    torch.testing.assert_close(ours, averaged(direct, mirrored).softmax(0), atol=2e-3, rtol=0)
+        mean = mean_of_four_views(lambda x: model.locator(x)[0], image, order)
+    torch.testing.assert_close(ours, mean.softmax(0), atol=2e-3, rtol=0)
 
 
 def test_a_request_to_stop_ends_a_network_between_its_layers():

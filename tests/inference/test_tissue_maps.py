@@ -63,7 +63,7 @@ def test_the_inner_networks_run_once_a_pass(model) -> None:
     counter = model.locator.s1.register_forward_pre_hook(lambda *_: passes.append(1))
     locate(model, prepared.image, brain_center(prepared.image), CPU, flip=True)
     counter.remove()
-    assert len(passes) == 2  # the scan and its mirror image
+    assert len(passes) == 4  # the views that are averaged
 
 
 def test_a_plain_network_has_none() -> None:
