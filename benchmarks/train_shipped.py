@@ -59,7 +59,7 @@ CAMPAIGNS = {
     for campaign in (
         Campaign("synthseg-fast", "synthseg", {"locate": 4800, "refine": 150}, {
             "label_maps": Path("data/label_maps"), "validation": Path("data/real_t1/validation"), "hold_out": HELD_OUT,
-            "start_from": "synthseg-fast", "seed": 9, "locate_fraction": 4800 / 4950, "curriculum": (1.0, 1),
+            "start_from": "synthseg-fast", "seed": 10, "locate_fraction": 4800 / 4950, "curriculum": (1.0, 1),
             "decay_fraction": 0.3, "learning_rate": 1e-3, "ema_decay": 0.998, "held_heads": 16,
         }),
         Campaign("synthfm-sam", "synthfm", {"prompts": 2000}, {
