@@ -199,7 +199,7 @@ def test_the_command_prints_the_file_and_its_volume(scan, tmp_path, monkeypatch,
 
 
 def test_masks_that_no_memory_holds_are_refused_before_they_are_made(scan, tmp_path, monkeypatch):
-    nib.save(nib.Nifti1Image(TRUTH.astype(np.uint8), AFFINE), scan)
+    write_labels(scan, Volume(TRUTH.astype(np.uint8), AFFINE))
     monkeypatch.setattr("napari_synthseg.io.checks.free_host_memory", lambda: 3 * TRUTH.size)  # enough to read it
     tracer = Tracer()
     with pytest.raises(InputError, match=r"scan.nii.gz has 24 x 30 x 12 voxels, which take .* of memory"):
