@@ -28,7 +28,7 @@ from napari_synthseg.devices import to_memory
 from napari_synthseg.jobs import checkpoint
 from napari_synthseg.networks.appearance import fit_appearance, moments, sampled, with_evidence
 from napari_synthseg.networks.registry import Card, register
-from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
+from napari_synthseg.networks.subvoxel import SubvoxelUNet
 
 FITS = 2
 """How often Gaussians are fitted at 1 mm, to squared posteriors: sure voxels, which hold a single structure, count."""
@@ -49,10 +49,6 @@ class Refiner(SubvoxelUNet):
         with torch.no_grad():
             updated = with_evidence(log_prior(prior), coarse, appearance, self.evidence).softmax(1)
         return torch.cat([prior, updated], 1)
-
-    def term(self, image: torch.Tensor, start: torch.Tensor, appearance: torch.Tensor, position: int) -> torch.Tensor:
-        """(B, K, X/2, Y/2, Z/2) added to the logits of one sub-voxel position; `start` is the prior's `log_prior`."""
-        return with_evidence(start, subvoxel(image, position), appearance, self.evidence)
 
 
 @register("locate-refine", predictor="locate_refine", autocast=True, channels_last=True)

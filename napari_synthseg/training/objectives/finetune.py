@@ -257,11 +257,11 @@ class ScanRefine(ScanHeads, Refine):
         real = not self.synthetic(g)
         crops = self.real_crops(g) if real else self.crops(g, step)
         position = random_index(8, g)
-        entropy, dice = self.losses(self.logits(crops, [position])[0], subvoxel(crops.targets, position), real)
+        entropy, dice = self.losses(self.logits(crops, position), subvoxel(crops.targets, position), real)
         return entropy + dice, {f"soft_dice_{'scans' if real else 'synthetic'}": 1.0 - float(dice.detach())}
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         """Return a crop of a scan: every second voxel of the network's input."""
         crops = self.real_crops(step_generator(self.seed + self.stream, step))
-        logits = self.logits(crops, [0])[0]
+        logits = self.logits(crops, 0)
         return self.pictured(subvoxel(crops.image[0, 0], 0), subvoxel(crops.targets[0], 0), logits)

@@ -12,6 +12,7 @@ from torch import nn
 from napari_synthseg.anatomy import TISSUES
 from napari_synthseg.devices import bfloat16_where_quick, to_memory
 from napari_synthseg.generator.head import Grid
+from napari_synthseg.networks.appearance import with_evidence
 from napari_synthseg.networks.locate_refine import LocateRefine, log_prior
 from napari_synthseg.networks.subvoxel import SubvoxelUNet, subvoxel
 from napari_synthseg.training.data.synthetic import (
@@ -131,8 +132,6 @@ class Refine(HeadsObjective):
     """Crops at 1 mm of heads that the locator has just seen; the locator stays as it is."""
 
     _: KW_ONLY
-    positions: int = 1
-    """Sub-voxel positions, of eight, that a step looks at."""
     held: int = 0
     """Located heads that are held, from which every crop of a step takes another; 0: all crops of a step are of one
     new head."""
@@ -176,17 +175,13 @@ class Refine(HeadsObjective):
         image, prior = to_memory(torch.stack(images)[:, None]), to_memory(torch.stack(priors))
         return Crops(image, prior, torch.cat(appearances), torch.stack(targets))
 
-    def logits(self, crops: Crops, positions: Sequence[int]) -> list[torch.Tensor]:
-        """Return the (B, K, 48, 48, 48) logits of sub-voxel positions."""
-        net, found = self.model.refiner, []
-        start = log_prior(crops.prior)
+    def logits(self, crops: Crops, position: int) -> torch.Tensor:
+        """Return the (B, K, 48, 48, 48) logits of a sub-voxel position."""
+        net, image = self.model.refiner, subvoxel(crops.image, position)
         with bfloat16_where_quick(self.device):
             features = net.trunk(crops.image, net.hints(crops.image, crops.prior, crops.appearance))
-        for position in positions:
-            with bfloat16_where_quick(self.device):
-                logits = net.logits_at(features, position)
-            found.append(logits.float() + net.term(crops.image, start, crops.appearance, position))
-        return found
+            logits = net.logits_at(features, position)
+        return logits.float() + with_evidence(log_prior(crops.prior), image, crops.appearance, net.evidence)
 
     def picture(self, step: int) -> dict[str, np.ndarray]:
         crops = self.crops(step_generator(self.seed + 7, step), step)
@@ -200,11 +195,9 @@ class Refine(HeadsObjective):
     def loss(self, step: int) -> tuple[torch.Tensor, dict[str, float]]:
         g = step_generator(self.seed + 7, step)
         crops = self.crops(g, step)
-        entropy, dice = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        positions = torch.randperm(8, generator=g)[: self.positions].tolist()
-        for position, logits in zip(positions, self.logits(crops, positions), strict=True):
-            e, d = dice_and_cross_entropy(logits, subvoxel(crops.targets, position), self.weights)
-            entropy, dice = entropy + e / self.positions, dice + d / self.positions
+        position = random_index(8, g)
+        logits, targets = self.logits(crops, position), subvoxel(crops.targets, position)
+        entropy, dice = dice_and_cross_entropy(logits, targets, self.weights)
         evidence = float(self.model.refiner.evidence.detach())
         return entropy + dice, {**figures_of(entropy, dice), "evidence": evidence}
 

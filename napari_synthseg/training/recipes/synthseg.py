@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from napari_synthseg.fields import Fraction, Info, NonNegativeInt, Positive, PositiveInt, Probability
+from napari_synthseg.fields import Fraction, NonNegativeInt, Positive, PositiveInt, Probability
 from napari_synthseg.jobs import Progress
 from napari_synthseg.training import folder
 from napari_synthseg.training.recipe import (
@@ -60,8 +60,6 @@ class TrainSynthSegOptions(SharedRunOptions, DataOptions):
     """Located heads in hand, of which every crop of a step takes another; 0: crops of one new head a step (fast)."""
     head_steps: PositiveInt = 2
     """Steps from one new head in hand to the next (fast)."""
-    positions: Annotated[int, Info(low=1, high=8)] = 1
-    """Sub-voxel positions, of eight, that a step of the second stage looks at (fast)."""
     low_quality: Probability = 0.0
     """Probability of an image of low quality, such as SynthSeg+ is trained on (fast)."""
     name: str = "synthseg-fast"
@@ -81,7 +79,7 @@ class SynthSeg(Recipe):
     options = TrainSynthSegOptions
     rank = 1
     renamed = {**Recipe.renamed, "locate_share": "locate_fraction"}
-    retired = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop", "second_pass")
+    retired = ("prior_blur", "prior_deform", "prior_erode", "prior_swap", "prior_drop", "second_pass", "positions")
     headline = ("preset", "seed")
     locates = True
 
@@ -174,7 +172,6 @@ def _fast(
         heads,
         batch=options.batch or 3,
         validation=data.validation(score_refiner, device),
-        positions=options.positions,
         held=options.held_heads,
         head_steps=options.head_steps,
         **common,
