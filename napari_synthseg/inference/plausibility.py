@@ -20,9 +20,9 @@ ADULT_RANGES_ML: dict[str, tuple[float, float]] = {
     "Inf-Lat-Vent": (0.03, 9), "Cerebellum-White-Matter": (6, 28), "Cerebellum-Cortex": (28, 85), "Thalamus": (4, 12),
     "Caudate": (1.7, 6.5), "Putamen": (2.3, 8.5), "Pallidum": (0.7, 3.2), "3rd-Ventricle": (0.25, 6),
     "4th-Ventricle": (0.5, 7), "Brain-Stem": (12, 34), "Hippocampus": (1.3, 6.5), "Amygdala": (0.6, 3.2),
-    "CSF": (60, 800), "Accumbens-area": (0.15, 1.4), "VentralDC": (2, 6.5),
+    "CSF": (20, 800), "Accumbens-area": (0.15, 1.4), "VentralDC": (2, 6.5),
 }  # fmt: skip
-"""Volume of one side in mL; the names are FreeSurfer's without the side."""
+"""Volume of one side in mL; the names are FreeSurfer's without the side. Brain extraction leaves little of the CSF."""
 
 FACE_MM2 = 600.0
 """Brain on a face of the image above this is a brain that was cut."""

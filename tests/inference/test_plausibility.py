@@ -20,6 +20,7 @@ def test_a_usual_brain_gives_no_warning():
     volumes = usual_volumes()
     assert plausibility.check_volumes(volumes, 1.5e6) == []
     assert plausibility.check_volumes(volumes | {53: 6503.0}, 1.5e6) == [], "said as 6.5 mL, usually 1.3-6.5"
+    assert plausibility.check_volumes(volumes | {24: 5.0e4}, 1.4e6) == [], "the CSF of a brain without its skull"
 
 
 def test_missing_and_unusual_structures_are_named():
