@@ -89,7 +89,7 @@ class Activity:
 
 def _slow_spinners() -> None:
     """Let napari's spinner, of 25 frames a second, turn slowly while a line is open; see `controls._CalmBar`."""
-    for status_bar in (one for one in QApplication.allWidgets() if isinstance(one, QStatusBar)):
+    for status_bar in (bar for window in QApplication.topLevelWidgets() for bar in window.findChildren(QStatusBar)):
         for label in status_bar.findChildren(QLabel):
             if (movie := label.movie()) is not None:
                 movie.setSpeed(SPINNER_PERCENT if _open else 100)
